@@ -1,0 +1,97 @@
+/* Notices at standard error: one write a line, so that lines of several processes do not mix. With
+ * the journal behind it, a line carries its priority the way sd-daemon(3) reads it. */
+#include "base/log.h"
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { LINE_MAX_BYTES = 4096 };
+
+static const struct {
+    int priority; /* as syslog's */
+    const char *prefix;
+} levels[] = {
+    [LOG_ERROR] = {3, "salvor: error: "}, [LOG_WARNING] = {4, "salvor: warning: "},
+    [LOG_NOTICE] = {5, "salvor: "},       [LOG_INFO] = {6, "salvor: "},
+    [LOG_DEBUG] = {7, "salvor: debug: "},
+};
+
+static atomic_int most = LOG_NOTICE;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static void (*lift_fn)(bool lifted, void *arg);
+static void *lift_arg;
+
+void log_set_level(enum log_level level)
+{
+    atomic_store(&most, (int)level);
+}
+
+void log_set_lift(void (*lift)(bool lifted, void *arg), void *arg)
+{
+    (void)pthread_mutex_lock(&lock);
+    lift_fn = lift;
+    lift_arg = arg;
+    (void)pthread_mutex_unlock(&lock);
+}
+
+/* Whether standard error is the journal: systemd says which device and inode it handed us. */
+static bool to_journal(void)
+{
+    const char *named = getenv("JOURNAL_STREAM");
+    struct stat st;
+    char own[64];
+    if (named == NULL || fstat(STDERR_FILENO, &st) != 0)
+        return false;
+    (void)snprintf(own, sizeof own, "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+    return strcmp(named, own) == 0;
+}
+
+/* Names from a repository or a server may be in a message: no byte of theirs reaches the terminal
+ * as a command. */
+static void make_harmless(char *s)
+{
+    for (; *s != '\0'; s++)
+        if ((unsigned char)*s < 0x20 || *s == 0x7f)
+            *s = *s == '\n' || *s == '\t' ? ' ' : '?';
+}
+
+static void write_line(const char *line, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = write(STDERR_FILENO, line, len);
+        if (n <= 0)
+            return; /* nobody is left to be told */
+        line += n;
+        len -= (size_t)n;
+    }
+}
+
+void log_line(enum log_level level, const char *fmt, ...)
+{
+    if ((int)level > atomic_load(&most))
+        return;
+    char line[LINE_MAX_BYTES], text[LINE_MAX_BYTES - 64];
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    make_harmless(text);
+    char mark[8] = "";
+    if (to_journal())
+        (void)snprintf(mark, sizeof mark, "<%d>", levels[level].priority);
+    int len = snprintf(line, sizeof line, "%s%s%s\n", mark, levels[level].prefix, text);
+
+    (void)pthread_mutex_lock(&lock);
+    if (lift_fn != NULL)
+        lift_fn(true, lift_arg);
+    write_line(line, (size_t)len);
+    if (lift_fn != NULL)
+        lift_fn(false, lift_arg);
+    (void)pthread_mutex_unlock(&lock);
+}
