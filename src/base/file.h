@@ -7,13 +7,19 @@
 
 /* Appends the whole file; ERR_LIMIT if it is larger than the buffer's cap allows. */
 _warn_unused_ int file_read(const char *path, struct buf *out, struct err *e);
-/* Writes a temporary file beside it with `mode`, syncs it, renames it over `path` and syncs the
- * directory: afterwards the old or the new content is there, never a mixture. */
+/* What temporary files of file_write_atomic are called, with six random characters after it: a kill
+ * may leave one behind. */
+#define FILE_TEMP_PREFIX ".salvor-"
+/* Writes a temporary file beside it with `mode` (whatever the umask), syncs it, renames it over
+ * `path` and syncs the directory: afterwards the old or the new content is there, never a mixture.
+ */
 _warn_unused_ int file_write_atomic(const char *path, const void *data, size_t len, mode_t mode,
                                     struct err *e);
-/* Makes a directory and its missing parents, each with `mode`. It is no error if it exists. */
+/* Makes a directory and its missing parents, each with `mode` less the umask; does not sync them.
+ * It is no error if it exists; a file in its place is ERR_EXISTS. */
 _warn_unused_ int dir_make_all(const char *path, mode_t mode, struct err *e);
-/* Removes a directory and all in it, not following links; a missing one is no error. */
+/* Removes a directory and all in it, not following links; a missing one is no error. A file system
+ * mounted below is ERR_REFUSED. */
 _warn_unused_ int dir_remove_all(const char *path, struct err *e);
 _warn_unused_ int dir_sync(const char *path, struct err *e);
 /* Full transfers that go on after short counts and EINTR. `what` names the file in errors. */

@@ -3,9 +3,10 @@
 #define SALVOR_BASE_WORK_H
 
 #include "base/err.h"
+#include <stdatomic.h>
 #include <stddef.h>
 
-/* A bounded queue of pointers between threads. */
+/* A bounded queue of pointers, none of them NULL, between threads. */
 struct queue;
 struct queue *queue_new(size_t capacity);
 void queue_free(struct queue *q); /* items still in it are the caller's business */
@@ -26,7 +27,8 @@ struct pool *pool_new(size_t threads, size_t queue_capacity, pool_fn *fn, pool_d
                       void *arg);
 /* Takes the item over in any case. */
 _warn_unused_ int pool_submit(struct pool *p, void *item, struct err *e);
-/* Waits until all submitted items are done; the first error, if any. The pool stays usable. */
+/* Waits until all submitted items are done; the first error, if any. The pool stays usable, but an
+ * error stays too: once it has failed it only drops. Neither call may be made from a pool_fn. */
 _warn_unused_ int pool_wait(struct pool *p, struct err *e);
 void pool_free(struct pool *p); /* finishes what is queued first; NULL is allowed */
 
@@ -34,7 +36,7 @@ void pool_free(struct pool *p); /* finishes what is queued first; NULL is allowe
 size_t cpu_count(void);
 
 /* Set by a signal handler or another thread; long loops ask it. */
-extern volatile int cancel_requested;
+extern atomic_int cancel_requested;
 /* 0, or ERR_CANCELLED "interrupted". */
 _warn_unused_ int cancel_check(struct err *e);
 
