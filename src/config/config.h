@@ -1,0 +1,100 @@
+/* salvor.yaml: read, checked, expanded. Every mistake is ERR_USAGE "<file>:<line>:<column>: ...",
+ * with the nearest known key where one was misspelt. Strings are expanded (${VAR}) and never NULL
+ * unless said so. */
+#ifndef SALVOR_CONFIG_CONFIG_H
+#define SALVOR_CONFIG_CONFIG_H
+
+#include "base/text.h"
+
+/* Where a secret comes from; at most one is set, none means: the environment. */
+struct config_secret {
+    char *file, *command, *value; /* value: from ${VAR} only; a literal is refused */
+};
+
+struct config_keep {
+    bool set; /* any of them was given */
+    unsigned last, hourly, daily, weekly, monthly, yearly;
+    int64_t within;       /* nanoseconds, 0: not given */
+    int64_t delete_after; /* nanoseconds, 0: never */
+    struct str_list tags;
+};
+
+struct config_size {
+    uint64_t min;                       /* bytes, 0: not given */
+    uint64_t expect_least, expect_most; /* bytes, 0: not given */
+    double drift_least, drift_most;     /* ratios to the average, 0: not given */
+};
+
+enum resource_type { RESOURCE_FILES, RESOURCE_SQLITE, RESOURCE_STREAM };
+
+struct config_resource {
+    char *name;
+    enum resource_type type;
+    int line; /* where it begins, for messages */
+    struct str_list paths, excludes;
+    bool one_file_system, exclude_caches;
+    int64_t rpo, rto;   /* nanoseconds, 0: not promised */
+    int64_t rpo_grace;  /* nanoseconds, -1: default */
+    bool allow_partial; /* a partial snapshot satisfies the RPO */
+    struct config_keep keep;
+    struct config_size size;
+};
+
+struct config_job {
+    char *name;
+    int line;
+    char *at; /* cron expression as text, NULL when only run by hand */
+    bool backup_all;
+    struct str_list backup; /* resources, when not all */
+    bool verify, forget, prune;
+};
+
+struct config {
+    char *path; /* the file, absolute; NULL when made from addresses */
+    char *name; /* of the whole */
+    char *text; /* the file as it was read: goes into snapshots (it holds no secrets) */
+    struct {
+        char *url;
+        struct config_secret password;
+    } repository;
+    struct {
+        struct config_secret key; /* Ed25519 secret, base64 */
+        struct str_list trust;    /* public keys, base64 */
+    } signing;
+    struct config_keep keep; /* for resources that have none of their own */
+    struct config_resource *resource;
+    size_t nresource;
+    struct config_job *job;
+    size_t njob;
+};
+
+/* Looks in order: `path` if not NULL, $SALVOR_CONFIG, ./salvor.yaml, ~/.config/salvor/salvor.yaml,
+ * /etc/salvor/salvor.yaml. ERR_NOT_FOUND when none was named and none is there. */
+_warn_unused_ int config_find(const char *path, char **out, struct err *e);
+_warn_unused_ int config_load(const char *path, struct config **out, struct err *e);
+void config_free(struct config *c);
+void config_freep(struct config **c);
+const struct config_resource *config_resource_find(const struct config *c, const char *name);
+
+/* A resource on the spot: "sqlite:data/app.db", "./etc", "/etc/hosts", "files:~/x", "-". Its name
+ * is the last part of the address without ending. ERR_USAGE for what is none of these. */
+_warn_unused_ int config_resource_from_address(const char *address, const char *name,
+                                               struct config_resource *out, struct err *e);
+void config_resource_release(struct config_resource *r);
+const char *resource_type_name(enum resource_type t); /* "files", "sqlite", "stream" */
+
+/* The secret's text: the first line of the file or of the command's output. ERR_NOT_FOUND when none
+ * is set. */
+_warn_unused_ int config_secret_read(const struct config_secret *s, struct buf *out, struct err *e);
+
+/* What `init` found. */
+struct config_found {
+    struct str_list sqlite, secrets, notes; /* paths; notes are comments for the person */
+};
+_warn_unused_ int config_look_around(const char *dir, struct config_found *out, struct err *e);
+void config_found_release(struct config_found *f);
+/* Appends a commented salvor.yaml for what was found. */
+void config_compose(const struct config_found *f, const char *name, const char *repository,
+                    struct buf *out);
+
+#endif
