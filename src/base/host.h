@@ -11,10 +11,13 @@ char *host_user(void);      /* of the effective uid, or its number */
 char *host_boot_id(void);   /* differs after a reboot; "" if unknown */
 char *host_pid_space(void); /* the PID namespace, such as "pid:[4026531836]"; "" if unknown */
 /* Ticks after boot when process `pid` started, 0 if there is none or it is a zombie. With the pid
- * it tells a process from a later one of the same number. */
+ * it tells a process from a later one of the same number. HOST_START_UNKNOWN: it is there, but we
+ * may not look at it. */
+#define HOST_START_UNKNOWN UINT64_MAX
 uint64_t host_process_start(pid_t pid);
-/* Writes one object: system, kernel, architecture, processors, memory, disks, packages' digest and
- * count, salvor's version. */
+/* Writes one object: system, kernel, architecture, processors, memory (bytes), disks (array of
+ * path, device, type and, unless remote, size and used in bytes), package_count and packages (array
+ * of "name version"; both only where dpkg is), salvor (its version). */
 void host_facts(struct json_out *j);
 
 #endif

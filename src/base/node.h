@@ -49,7 +49,9 @@ const char *node_type_name(enum node_type t); /* restic's word for it; "" for NO
 enum node_type node_type_parse(const char *name);
 void node_release(struct node *n);                        /* frees what it owns and clears it */
 void node_copy(struct node *to, const struct node *from); /* deep; `to` is overwritten */
-/* From lstat(2) and friends: fills all but name, user, group, linktarget, xattr and content. */
+/* From lstat(2) and friends: fills all but name, user, group, linktarget, xattr and content. As
+ * restic does, size is 0 for all but files, links for directories, FIFOs and sockets, and rdev for
+ * all but devices; atime is st_atim. */
 struct stat;
 void node_from_stat(struct node *n, const struct stat *st);
 
