@@ -16,6 +16,7 @@ struct json_out {
     struct buf *out;
     int depth;
     bool comma[33]; /* per depth: a comma is due before the next item */
+    bool after_key; /* the next value belongs to the key before it */
     bool failed;
     bool pretty; /* two-space indentation, for files that people read */
 };
