@@ -106,7 +106,9 @@ static int child_start(struct child *c, const char *const *argv, struct err *e)
     if (sys == 0)
         return 0;
     (void)err_sys(e, sys, "cannot run %s", c->name);
-    return sys == ENOENT ? err_hint(e, "is it installed, and in PATH?") : e->code;
+    /* A directory of PATH that we may not read turns "not found" into "permission denied". */
+    bool absent = sys == ENOENT || sys == EACCES;
+    return absent ? err_hint(e, "is it installed, in PATH and executable?") : e->code;
 }
 
 /* Whether it has ended; it stays to be reaped. */
