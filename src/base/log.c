@@ -1,6 +1,9 @@
 /* Notices at standard error: one write a line, so that lines of several processes do not mix. With
  * the journal behind it, a line carries its priority the way sd-daemon(3) reads it. */
 #include "base/log.h"
+#include "base/buf.h"
+#include "base/text.h"
+#include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -11,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { LINE_MAX_BYTES = 4096 };
+enum { TEXT_MAX = 4096 };
 
 static const struct {
     int priority; /* as syslog's */
@@ -52,19 +55,12 @@ static bool to_journal(void)
     return strcmp(named, own) == 0;
 }
 
-/* Names from a repository or a server may be in a message: no byte of theirs reaches the terminal
- * as a command. */
-static void make_harmless(char *s)
-{
-    for (; *s != '\0'; s++)
-        if ((unsigned char)*s < 0x20 || *s == 0x7f)
-            *s = *s == '\n' || *s == '\t' ? ' ' : '?';
-}
-
 static void write_line(const char *line, size_t len)
 {
     while (len > 0) {
         ssize_t n = write(STDERR_FILENO, line, len);
+        if (n < 0 && errno == EINTR)
+            continue;
         if (n <= 0)
             return; /* nobody is left to be told */
         line += n;
@@ -76,21 +72,23 @@ void log_line(enum log_level level, const char *fmt, ...)
 {
     if ((int)level > atomic_load(&most))
         return;
-    char line[LINE_MAX_BYTES], text[LINE_MAX_BYTES - 64];
+    char text[TEXT_MAX];
     va_list ap;
     va_start(ap, fmt);
     (void)vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    make_harmless(text);
-    char mark[8] = "";
+    _cleanup_(buf_release) struct buf line = BUF_INIT(BUF_TEXT);
     if (to_journal())
-        (void)snprintf(mark, sizeof mark, "<%d>", levels[level].priority);
-    int len = snprintf(line, sizeof line, "%s%s%s\n", mark, levels[level].prefix, text);
+        buf_addf(&line, "<%d>", levels[level].priority);
+    buf_adds(&line, levels[level].prefix);
+    /* Names from a repository or a server may be in it: none may command the terminal. */
+    text_printable(text, strlen(text), &line);
+    buf_adds(&line, "\n");
 
     (void)pthread_mutex_lock(&lock);
     if (lift_fn != NULL)
         lift_fn(true, lift_arg);
-    write_line(line, (size_t)len);
+    write_line(buf_str(&line), line.len);
     if (lift_fn != NULL)
         lift_fn(false, lift_arg);
     (void)pthread_mutex_unlock(&lock);
