@@ -36,6 +36,7 @@ void json_put_double(struct json_out *j,
                      double v); /* at most 6 digits after the point, no exponent */
 void json_put_bool(struct json_out *j, bool v);
 void json_put_null(struct json_out *j);
+void json_put_raw(struct json_out *j, const char *json, size_t len); /* a value as it stands */
 void json_put_id(struct json_out *j, const struct id *id);
 void json_put_base64(struct json_out *j, const void *data, size_t len);
 void json_put_time(struct json_out *j,
@@ -92,8 +93,9 @@ bool json_get_bool(struct json_in *j);
 struct id json_get_id(struct json_in *j);
 struct timespec json_get_time(struct json_in *j);
 void json_get_base64(struct json_in *j, struct buf *out); /* appends */
-void json_skip(struct json_in *j);                        /* any value; at most 64 deep */
-void json_in_fail(struct json_in *j, const char *why);    /* `why` must be a literal */
+char *json_get_raw(struct json_in *j); /* any value as it stands; the caller frees; NULL on error */
+void json_skip(struct json_in *j);     /* any value; at most 64 deep */
+void json_in_fail(struct json_in *j, const char *why); /* `why` must be a literal */
 /* Reports: ERR_CORRUPT "<what>: <why> at byte N", also when something follows the document. */
 _warn_unused_ int json_in_finish(struct json_in *j, const char *what, struct err *e);
 

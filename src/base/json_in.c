@@ -547,6 +547,14 @@ void json_skip(struct json_in *j)
     }
 }
 
+char *json_get_raw(struct json_in *j)
+{
+    (void)next(j);
+    const char *start = j->p;
+    json_skip(j);
+    return j->why == NULL ? str_ndup(start, (size_t)(j->p - start)) : NULL;
+}
+
 int json_in_finish(struct json_in *j, const char *what, struct err *e)
 {
     if (j->why == NULL && j->depth > 0)

@@ -260,6 +260,11 @@ void json_put_null(struct json_out *j)
     value(j, "null", 4);
 }
 
+void json_put_raw(struct json_out *j, const char *json, size_t len)
+{
+    value(j, json, len);
+}
+
 /* ---- key and value ---- */
 
 void json_text(struct json_out *j, const char *key, const char *s)

@@ -24,6 +24,7 @@ _warn_unused_ int tree_writer_save(struct tree_writer *w, struct writer *to, str
 struct tree {
     struct node *node; /* in the order of the document */
     size_t n;
+    bool sorted; /* by name, as restic writes them */
 };
 /* ERR_CORRUPT for what is not a tree, for unsafe names ("..", slashes, NUL), and for a name twice.
  */
