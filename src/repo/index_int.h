@@ -5,6 +5,7 @@
 #ifndef SALVOR_REPO_INDEX_INT_H
 #define SALVOR_REPO_INDEX_INT_H
 
+#include "base/json.h"
 #include "repo/repo.h"
 
 struct index;
@@ -20,13 +21,24 @@ struct index_blob {
 struct index *index_new(void);
 void index_free(struct index *x);
 
-/* Brings `x` up to the index files in the store. Known ones come from the cache file at `cache`
- * (NULL: none), which is rewritten (atomically) when it was stale, damaged or too far behind. A
- * blob list that contradicts itself (offset past 4 GiB, absurd length) is ERR_CORRUPT. With `bad`,
- * damaged index files are reported and left out instead. */
+enum index_mode {
+    /* For backup and restore: known index files come from the cache file in r->cache_dir, which is
+     * rewritten (atomically) when it is stale, damaged or too far behind. Nothing in the cache is
+     * trusted: its header, file list and checksums are verified at opening, its content block by
+     * block at the first use. */
+    INDEX_CACHED,
+    /* For check and prune, which draw conclusions from absence: only what the store says counts,
+     * and all of it is in the sorted layer. */
+    INDEX_EXACT,
+};
+
+/* Brings `x` up to the index files in the store; what was added and is not saved yet stays, claims
+ * do not. No other call may run meanwhile. A blob list that contradicts itself (offset past 4 GiB,
+ * absurd length) is ERR_CORRUPT. With `bad`, damaged index files are reported (from one thread at a
+ * time) and left out instead. */
 typedef void index_bad_fn(const struct id *file, const struct err *why, void *arg);
-_warn_unused_ int index_load(struct index *x, struct repo *r, index_bad_fn *bad, void *arg,
-                             struct err *e);
+_warn_unused_ int index_load(struct index *x, struct repo *r, enum index_mode mode,
+                             index_bad_fn *bad, void *arg, struct err *e);
 
 /* Reads the JSON of one index file: `fn` is called per pack. */
 typedef int index_pack_fn(const struct id *pack, const struct index_blob *blobs, size_t n,
@@ -40,6 +52,15 @@ bool index_find(struct index *x, enum blob_type type, const struct id *id, unsig
 /* Claims a blob that is about to be saved: true for the one caller who must save it, false if it
  * is known or claimed already. */
 bool index_claim(struct index *x, enum blob_type type, const struct id *id);
+/* Forgets claims whose blobs were never added: their writer is gone. */
+void index_drop_claims(struct index *x);
+/* Whether blobs of this pack are known. `blob` is any blob of it. */
+bool index_has_pack(struct index *x, const struct id *pack, const struct index_blob *blob);
+/* True once a damaged block of the local cache was met: the cache file is removed then, and blobs
+ * may be unknown that the repository has. Running again is the remedy. */
+bool index_cache_damaged(struct index *x);
+/* Packs added and not yet in an index file. */
+size_t index_pending(struct index *x);
 /* Records where claimed (or any) blobs came to lie; they are remembered as not yet in an index
  * file. */
 void index_add_pack(struct index *x, const struct id *pack, const struct index_blob *blobs,
@@ -54,7 +75,21 @@ uint64_t index_blob_count(const struct index *x);
  * blob having different numbers but adjacent ones; index_ordinal gives the first. Only after
  * index_load, and without additions since. */
 bool index_ordinal(struct index *x, enum blob_type type, const struct id *id, uint64_t *out);
-/* The index files that it was loaded from. */
+/* Writes JSON index files, each below 8 MiB, for the packs given one after the other. */
+struct index_encoder {
+    struct repo *repo;
+    struct buf json;
+    struct json_out out;
+    size_t blobs;         /* in the present file, which is begun once there is one */
+    struct id_list files; /* written so far */
+};
+void index_encoder_init(struct index_encoder *w, struct repo *r);
+void index_encoder_release(struct index_encoder *w);
+_warn_unused_ int index_encoder_add(struct index_encoder *w, const struct id *pack,
+                                    const struct index_blob *blobs, size_t n, struct err *e);
+_warn_unused_ int index_encoder_finish(struct index_encoder *w, struct err *e);
+
+/* The index files that it was loaded from and that it wrote since, sorted. */
 const struct id_list *index_files(const struct index *x);
 
 #endif

@@ -126,7 +126,7 @@ _warn_unused_ int repo_open_blob(struct repo *r, const struct id *id,
                                  struct err *e);
 
 /* ---- writing blobs: known? -> compress -> seal -> pack -> store ---- */
-struct writer; /* needs a lock and a loaded index; many threads may save at once */
+struct writer; /* needs a lock and a loaded index; many threads may save at once; one at a time */
 
 struct writer_stats {
     uint64_t blobs_new, blobs_known;
