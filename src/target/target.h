@@ -12,14 +12,18 @@ struct target;
 struct target_file;
 
 enum target_event {
+    TARGET_ABOUT,    /* comes before anything is changed: `path` is about to be created or replaced,
+                        and    `kept` is where the old one will be (NULL: there is none, or it is not
+                        kept) */
     TARGET_CREATED,  /* was not there */
     TARGET_REPLACED, /* differed; `kept` is where the old one is now, NULL if it was not kept */
     TARGET_SAME,     /* bytes identical: not rewritten (attributes are set if they differ) */
     TARGET_SKIPPED,  /* could not be made as it was; `why` says what (a device without root, an
                         owner) */
 };
-/* Called once for each entry when it is final (or, in a dry run, would be). Paths are absolute.
- * Serialised by the target. */
+/* Called for each entry when it is final (or, in a dry run, would be), and with TARGET_ABOUT before
+ * (not in a dry run, not for an entry that stays the same). Paths are absolute. Serialised by the
+ * target. */
 typedef void target_event_fn(enum target_event what, const char *path, const char *kept,
                              const char *why, void *arg);
 
@@ -46,6 +50,8 @@ _warn_unused_ int target_sqlite_new(const struct target_options *o, int busy_ms,
                                     struct target **out, struct err *e);
 
 /* Directories come before what is in them; path is relative to root and safe (checked again). */
+/* begin, write, same, commit and abort may be called from any thread, for different files at once.
+ */
 _warn_unused_ int target_directory(struct target *t, const char *path, const struct node *n,
                                    struct err *e);
 /* Announces anything else. For a regular file with bytes *out is set and the caller writes and
