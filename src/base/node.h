@@ -35,7 +35,7 @@ struct node {
     uint64_t inode, device_id, size, links, rdev;
     char *linktarget; /* symlinks only */
     struct node_xattr *xattr;
-    size_t nxattr;      /* sorted by name; POSIX ACLs are system.posix_acl_access / _default */
+    size_t nxattr; /* as the file system lists them; ACLs are system.posix_acl_access / _default */
     struct id *content; /* files: the blobs in order */
     size_t ncontent;
     bool has_content;  /* false writes "content": null (all but files) */
