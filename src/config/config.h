@@ -6,7 +6,8 @@
 
 #include "base/text.h"
 
-/* Where a secret comes from; at most one is set, none means: the environment. */
+/* Where a secret comes from; at most one is set, none means: the environment. A path is absolute, a
+ * command is for the shell and not expanded. */
 struct config_secret {
     char *file, *command, *value; /* value: from ${VAR} only; a literal is refused */
 };
@@ -30,8 +31,9 @@ enum resource_type { RESOURCE_FILES, RESOURCE_SQLITE, RESOURCE_STREAM };
 struct config_resource {
     char *name;
     enum resource_type type;
-    int line; /* where it begins, for messages */
-    struct str_list paths, excludes;
+    int line;                 /* where it begins in the file, for messages; 0 for addresses */
+    struct str_list paths;    /* globs, absolute */
+    struct str_list excludes; /* patterns: a name anywhere, or with a slash an absolute path */
     bool one_file_system, exclude_caches;
     int64_t rpo, rto;   /* nanoseconds, 0: not promised */
     int64_t rpo_grace;  /* nanoseconds, -1: default */
@@ -51,10 +53,10 @@ struct config_job {
 
 struct config {
     char *path; /* the file, absolute; NULL when made from addresses */
-    char *name; /* of the whole */
+    char *name; /* of the whole; the name of the file's directory where none is given */
     char *text; /* the file as it was read: goes into snapshots (it holds no secrets) */
     struct {
-        char *url;
+        char *url; /* an absolute path or an address; "" when it is left to the environment */
         struct config_secret password;
     } repository;
     struct {
@@ -69,7 +71,8 @@ struct config {
 };
 
 /* Looks in order: `path` if not NULL, $SALVOR_CONFIG, ./salvor.yaml, ~/.config/salvor/salvor.yaml,
- * /etc/salvor/salvor.yaml. ERR_NOT_FOUND when none was named and none is there. */
+ * /etc/salvor/salvor.yaml. ERR_NOT_FOUND when none was named and none is there; ERR_USAGE when the
+ * named one is not there. */
 _warn_unused_ int config_find(const char *path, char **out, struct err *e);
 _warn_unused_ int config_load(const char *path, struct config **out, struct err *e);
 void config_free(struct config *c);
@@ -83,17 +86,23 @@ _warn_unused_ int config_resource_from_address(const char *address, const char *
 void config_resource_release(struct config_resource *r);
 const char *resource_type_name(enum resource_type t); /* "files", "sqlite", "stream" */
 
-/* The secret's text: the first line of the file or of the command's output. ERR_NOT_FOUND when none
- * is set. */
+/* Appends the secret's text: the first line of the file or of the command's output without blanks
+ * around it, or the value. ERR_NOT_FOUND when none is set, and only then. */
 _warn_unused_ int config_secret_read(const struct config_secret *s, struct buf *out, struct err *e);
 
-/* What `init` found. */
+/* What `init` found. Paths are relative to the directory where they are below it, else absolute. */
 struct config_found {
-    struct str_list sqlite, secrets, notes; /* paths; notes are comments for the person */
+    struct str_list sqlite;  /* files that begin as SQLite databases do */
+    struct str_list secrets; /* .env, compose files, keys */
+    struct str_list files;   /* directories of what users have uploaded */
+    struct str_list notes;   /* comments for the person: what was seen but cannot be backed up */
 };
+/* Looks at most three levels deep, not into dependencies and caches; and at DATABASE_URL and
+ * REDIS_URL in the environment and in .env. */
 _warn_unused_ int config_look_around(const char *dir, struct config_found *out, struct err *e);
 void config_found_release(struct config_found *f);
-/* Appends a commented salvor.yaml for what was found. */
+/* Appends a commented salvor.yaml for what was found, to be put into the directory that was looked
+ * at. `repository` is a path or an address. */
 void config_compose(const struct config_found *f, const char *name, const char *repository,
                     struct buf *out);
 
