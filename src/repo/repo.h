@@ -75,14 +75,16 @@ struct lock_info {
     struct id id;
     struct timespec time;
     bool exclusive;
-    char *host, *user;
+    char *host, *user; /* NULL when unknown */
     int64_t pid;
-    bool stale; /* would be cleared by the next repo_lock */
-    bool ours;  /* of this host, boot and process space */
+    bool stale;   /* would be cleared by the next repo_lock */
+    bool ours;    /* of this host, boot and process space */
+    bool damaged; /* it cannot be read: only id, stale and damaged mean something */
 };
 typedef int lock_fn(const struct lock_info *l, void *arg, struct err *e);
 _warn_unused_ int repo_lock_list(struct repo *r, lock_fn *fn, void *arg, struct err *e);
-/* Removes stale locks, or with `all` every lock; *n counts them. */
+/* Removes stale locks and those that cannot be read, or with `all` every lock but our own; *n
+ * counts them. */
 _warn_unused_ int repo_lock_clear(struct repo *r, bool all, size_t *n, struct err *e);
 
 /* ---- whole files: index, snapshots, locks (design.rst "Unpacked Data Format") ---- */

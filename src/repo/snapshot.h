@@ -49,7 +49,8 @@ struct snapshot_query {
     struct timespec at; /* the newest not after this moment */
     bool partial_too;   /* count snapshots tagged "partial"; else only when named by id */
 };
-/* Index of the one that is meant. ERR_NOT_FOUND says which there are; ERR_USAGE for an ambiguous
+/* Index of the one that is meant. Snapshots tagged "pre-restore" (what a restore replaced) are
+ * found by their id only. ERR_NOT_FOUND says which there are; ERR_USAGE for an ambiguous
  * prefix names the matches. */
 _warn_unused_ int snapshot_find(const struct snapshot_list *l, const struct snapshot_query *q,
                                 size_t *out, struct err *e);
