@@ -17,7 +17,9 @@ struct tree_writer {
 void tree_writer_init(struct tree_writer *w);
 void tree_writer_release(struct tree_writer *w);
 _warn_unused_ int tree_writer_add(struct tree_writer *w, const struct node *n, struct err *e);
-/* Ends the document in w->json and saves it. */
+/* Ends the document in w->json; nothing can be added then. */
+_warn_unused_ int tree_writer_end(struct tree_writer *w, struct err *e);
+/* Ends the document and saves it. */
 _warn_unused_ int tree_writer_save(struct tree_writer *w, struct writer *to, struct id *out,
                                    struct err *e);
 

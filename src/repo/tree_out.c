@@ -154,8 +154,13 @@ int tree_writer_add(struct tree_writer *w, const struct node *n, struct err *e)
     return 0;
 }
 
+int tree_writer_end(struct tree_writer *w, struct err *e)
+{
+    return buf_append(&w->json, "]}\n", 3, e);
+}
+
 int tree_writer_save(struct tree_writer *w, struct writer *to, struct id *out, struct err *e)
 {
-    int rc = buf_append(&w->json, "]}\n", 3, e);
+    int rc = tree_writer_end(w, e);
     return rc != 0 ? rc : writer_save(to, BLOB_TREE, w->json.data, w->json.len, out, NULL, e);
 }
