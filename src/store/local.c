@@ -81,7 +81,10 @@ static int make_dirs(int at, const char *path)
     if (sys != 0)
         return sys;
     _cleanup_close_ int fd = openat(at, parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd < 0 ? errno : sync_fd(fd);
+    sys = fd < 0 ? errno : sync_fd(fd);
+    if (sys != 0)
+        (void)unlinkat(at, path, AT_REMOVEDIR); /* or the next try would trust that it is durable */
+    return sys;
 }
 
 /* Opens the directory that holds `name`; -1 with errno. */
@@ -182,7 +185,7 @@ static int publish(struct local *l, int dir, const char *from, const char *name,
             (void)unlinkat(dir, from, 0);
             return 0;
         }
-        if (errno == EEXIST)
+        if (errno != EPERM && errno != ENOSYS && errno != EOPNOTSUPP)
             return errno;
         if (!atomic_exchange(&l->warned, true))
             log_warning("the file system of %s cannot make a file without perhaps replacing "
