@@ -54,9 +54,10 @@ _warn_unused_ int job_load(struct job *j, struct err *e);
 
 /* ---- backup ---- */
 struct backup_options {
-    const char *job;      /* name of the job that asked, or NULL */
-    const char *point;    /* recovery point id, or NULL: a new one */
-    bool reread;          /* read everything, trusting no time stamps */
+    const char *job;   /* name of the job that asked, or NULL */
+    const char *point; /* recovery point id, or NULL: a new one */
+    bool reread;       /* read everything, trusting no time stamps */
+    bool pre_restore;  /* of what a restore in place replaced: tagged so, never meant by "latest" */
     struct stream *input; /* RESOURCE_STREAM: what to read; taken over */
 };
 struct backup_result {

@@ -1,0 +1,112 @@
+/* Finding one's way in a snapshot: its content, a file, how much there is. */
+#include "base/file.h"
+#include "base/mem.h"
+#include "job/job_int.h"
+#include "repo/tree.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+bool snapshot_complete(const struct snapshot *s)
+{
+    return !str_list_has(&s->tags, "partial");
+}
+
+bool snapshot_pre_restore(const struct snapshot *s)
+{
+    return str_list_has(&s->tags, "pre-restore");
+}
+
+int snapshot_content(struct job *j, const struct snapshot *s, struct id *tree, struct err *e)
+{
+    const char *resource = snapshot_tag(s, "resource");
+    if (!snapshot_is_ours(s) || resource == NULL) {
+        *tree = s->tree;
+        return 0;
+    }
+    _cleanup_free_ char *path = str_fmt("%s/content", resource);
+    _cleanup_(node_release) struct node n = {0};
+    int rc = tree_lookup(j->repo, &s->tree, path, &n, e);
+    if (rc < 0)
+        return rc;
+    if (!n.has_subtree)
+        return err_set(e, ERR_CORRUPT, "snapshot content %s is not a directory", path);
+    *tree = n.subtree;
+    return 0;
+}
+
+int snapshot_read_file(struct job *j, const struct snapshot *s, const char *path, struct buf *out,
+                       struct err *e)
+{
+    _cleanup_(node_release) struct node n = {0};
+    int rc = tree_lookup(j->repo, &s->tree, path, &n, e);
+    if (rc < 0)
+        return rc;
+    if (n.type != NODE_FILE)
+        return err_set(e, ERR_USAGE, "%s is a %s, not a file", path, node_type_name(n.type));
+    for (size_t i = 0; i < n.ncontent; i++) {
+        rc = repo_load_blob(j->repo, BLOB_DATA, &n.content[i], out, e);
+        if (rc < 0)
+            return err_prefix(e, "%s", path);
+    }
+    return 0;
+}
+
+struct measure {
+    const char *part;
+    uint64_t files, bytes;
+};
+
+static int measure_node(const char *path, const struct node *n, bool *enter, void *arg,
+                        struct err *e)
+{
+    (void)e;
+    struct measure *m = arg;
+    if (m->part != NULL) {
+        size_t len = strlen(m->part), have = strlen(path);
+        bool inside = strncmp(path, m->part, len) == 0 && (path[len] == '/' || path[len] == '\0');
+        bool above = strncmp(path, m->part, have) == 0 && m->part[have] == '/';
+        if (!inside) {
+            *enter = above;
+            return 0;
+        }
+    }
+    if (n->type == NODE_FILE) {
+        m->files++;
+        m->bytes += n->size;
+    }
+    return 0;
+}
+
+int content_measure(struct job *j, const struct id *tree, const char *part, uint64_t *files,
+                    uint64_t *bytes, struct err *e)
+{
+    struct measure m = {.part = part};
+    int rc = tree_walk(j->repo, tree, measure_node, &m, e);
+    *files = m.files;
+    *bytes = m.bytes;
+    return rc;
+}
+
+int job_dump(struct job *j, const struct snapshot *s, const char *path, int fd, struct err *e)
+{
+    while (*path == '/')
+        path++;
+    _cleanup_(node_release) struct node n = {0};
+    int rc = tree_lookup(j->repo, &s->tree, path, &n, e);
+    if (rc < 0)
+        return rc;
+    if (n.type != NODE_FILE)
+        return err_set(e, ERR_USAGE, "%s is a %s, not a file; `salvor show` lists what is in it",
+                       path, node_type_name(n.type));
+    _cleanup_(buf_release) struct buf blob = BUF_INIT(BLOB_MAX);
+    for (size_t i = 0; i < n.ncontent; i++) {
+        buf_clear(&blob);
+        rc = repo_load_blob(j->repo, BLOB_DATA, &n.content[i], &blob, e);
+        if (rc == 0)
+            rc = fd_write_all(fd, blob.data, blob.len, "the output", e);
+        if (rc < 0)
+            return err_prefix(e, "%s", path);
+    }
+    return 0;
+}

@@ -1,0 +1,89 @@
+/* Inside of the job room: the river both ways, and the documents that go into a snapshot beside
+ * content/. */
+#ifndef SALVOR_JOB_JOB_INT_H
+#define SALVOR_JOB_JOB_INT_H
+
+#include "job/job.h"
+#include "source/source.h"
+#include "target/target.h"
+
+/* ---- open.c ---- */
+/* The driver that reads what `r` names. `input` (RESOURCE_STREAM only) is taken over, also on
+ * failure. */
+_warn_unused_ int job_source_new(const struct config_resource *r, struct stream *input,
+                                 struct source **out, struct err *e);
+
+/* ---- river_in.c: source -> blobs and trees ---- */
+struct river_in {
+    struct job *job;
+    struct source *source;
+    struct writer *writer;
+    bool has_before;  /* compare with an earlier snapshot's content */
+    struct id before; /* its tree */
+    /* results */
+    struct id content; /* tree of content/ */
+    uint64_t files, dirs, unchanged, bytes;
+    struct str_list missing, notes;
+};
+_warn_unused_ int river_in_run(struct river_in *r, struct err *e);
+void river_in_release(struct river_in *r);
+
+/* ---- river_out.c: blobs and trees -> target ---- */
+struct river_out {
+    struct job *job;
+    struct target *target;
+    struct id tree;   /* what goes to the target's root */
+    const char *part; /* only this path and what is in it; NULL: all */
+    /* results */
+    uint64_t files, bytes, bytes_fetched;
+    struct str_list missing;
+};
+_warn_unused_ int river_out_run(struct river_out *r, struct err *e);
+void river_out_release(struct river_out *r);
+
+/* ---- manifest.c ---- */
+enum { MANIFEST_VERSION = 1 };
+
+struct manifest {
+    char *resource, *type, *base; /* base: where content was read from; NULL when it has no place */
+    struct id content;
+    struct timespec time;
+    uint64_t files, bytes;
+    bool partial;
+};
+void manifest_release(struct manifest *m);
+/* Writes manifest.json for a finished backup into `out`. */
+_warn_unused_ int manifest_write(struct job *j, const struct config_resource *r,
+                                 const struct backup_options *o, const struct backup_result *res,
+                                 const struct river_in *in, struct buf *out, struct err *e);
+/* Reads the manifest of a snapshot. `signature` gets the result of its check: 0, ERR_CORRUPT
+ * (altered or not fitting), ERR_REFUSED (by a key that is not trusted), ERR_NOT_FOUND (none); `why`
+ * the message. */
+_warn_unused_ int manifest_load(struct job *j, const struct snapshot *s, struct manifest *out,
+                                int *signature, struct err *why, struct err *e);
+/* RESTORE.txt: how to bring this snapshot's content back with stock tools alone. */
+void restore_text(const struct job *j, const struct config_resource *r, const char *base,
+                  struct buf *out);
+
+/* ---- content.c ---- */
+/* The tree of content/ of one of our snapshots; for a foreign snapshot its whole tree. */
+_warn_unused_ int snapshot_content(struct job *j, const struct snapshot *s, struct id *tree,
+                                   struct err *e);
+/* Appends a whole file of a snapshot, for small ones: at most out's cap. */
+_warn_unused_ int snapshot_read_file(struct job *j, const struct snapshot *s, const char *path,
+                                     struct buf *out, struct err *e);
+/* Files and bytes below a node or tree. */
+_warn_unused_ int content_measure(struct job *j, const struct id *tree, const char *part,
+                                  uint64_t *files, uint64_t *bytes, struct err *e);
+/* Whether a snapshot is complete: not tagged "partial". */
+bool snapshot_complete(const struct snapshot *s);
+/* Whether it was taken of what a restore replaced: never meant by "latest". */
+bool snapshot_pre_restore(const struct snapshot *s);
+
+/* ---- record.c: what the ledger is told; all are no-ops without a ledger, and never fail a job
+ * ---- */
+void record_begin(struct job *j, struct ledger_run *r, const char *kind, const char *resource,
+                  const char *by_job);
+void record_end(struct job *j, struct ledger_run *r, int code, const struct err *e);
+
+#endif

@@ -1,0 +1,305 @@
+/* Restore: one snapshot's content into a target.
+ *
+ *     target <- open <- decompress <- unseal <- pack <- store
+ *
+ * First a plan that can be shown and confirmed, then the river (river_out.c). In place, whatever is
+ * replaced is kept beside and written to the ledger before it is touched, so that undo.c can take
+ * it back. */
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "job/job_int.h"
+#include "policy/objective.h"
+#include "repo/tree.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define KEEP_SUFFIX ".pre-restore"
+
+void restore_plan_release(struct restore_plan *p)
+{
+    snapshot_release(&p->snapshot);
+    free(p->resource);
+    free(p->type);
+    free(p->root);
+    *p = (struct restore_plan){0};
+}
+
+void restore_result_release(struct restore_result *r)
+{
+    str_list_release(&r->missing);
+}
+
+/* Somebody who may only read must be able to restore: then without a lock, said once. */
+static int lock_for_reading(struct job *j, struct err *e)
+{
+    int rc = repo_lock(j->repo, LOCK_SHARED, e);
+    if (rc == ERR_DENIED || rc == ERR_FULL) {
+        log_notice("no lock can be written (%s); reading without one: nobody may prune meanwhile",
+                   e->msg);
+        *e = (struct err)ERR_INIT;
+        return 0;
+    }
+    return rc;
+}
+
+/* ---- the plan ---- */
+
+static int choose_snapshot(struct job *j, const char *resource, const struct restore_options *o,
+                           struct restore_plan *p, struct err *e)
+{
+    struct snapshot_query q = o->query;
+    q.resource = resource;
+    size_t i = 0;
+    int rc = snapshot_find(&j->snapshots, &q, &i, e);
+    if (rc < 0)
+        return rc;
+    const struct snapshot *s = &j->snapshots.s[i];
+    snapshot_copy(&p->snapshot, s);
+    for (size_t k = i + 1; k < j->snapshots.n; k++) {
+        const struct snapshot *later = &j->snapshots.s[k];
+        if (snapshot_complete(later) && !snapshot_pre_restore(later) &&
+            str_eq(snapshot_tag(later, "resource"), snapshot_tag(s, "resource")))
+            p->older_than_newest = true;
+    }
+    const char *name = snapshot_tag(s, "resource"), *type = snapshot_tag(s, "type");
+    bool ours = snapshot_is_ours(s) && name != NULL && type != NULL;
+    p->resource = str_dup(ours ? name : resource != NULL ? resource : "snapshot");
+    p->type = str_dup(ours ? type : "foreign");
+    return 0;
+}
+
+/* The manifest tells where content was read from. One that was altered is not believed. */
+static int place_in_origin(struct job *j, struct restore_plan *p, struct err *e)
+{
+    if (str_eq(p->type, "foreign") || str_eq(p->type, "stream"))
+        return err_set(e, ERR_USAGE,
+                       "%s has no place of its own to go back to; say where with --to DIR",
+                       p->resource);
+    struct manifest m = {0};
+    struct err why = ERR_INIT;
+    int signature = 0;
+    int rc = manifest_load(j, &p->snapshot, &m, &signature, &why, e);
+    if (rc < 0)
+        return err_hint(e, "restore to a directory with --to DIR instead");
+    if (signature == ERR_CORRUPT)
+        rc = err_set(
+            e, ERR_REFUSED,
+            "the manifest that says where %s belongs is not what was signed: %s; restore to a "
+            "directory with --to DIR and look at it",
+            p->resource, why.msg);
+    else if (m.base == NULL)
+        rc = err_set(e, ERR_USAGE, "the manifest does not say where %s belongs; use --to DIR",
+                     p->resource);
+    else
+        p->root = take(m.base);
+    if (rc == 0 && signature == ERR_REFUSED)
+        log_notice("%s", why.msg);
+    manifest_release(&m);
+    p->in_place = true;
+    return rc;
+}
+
+struct past {
+    struct measured_restore m[32];
+    size_t n;
+};
+
+static int add_past(const struct ledger_run *r, void *arg, struct err *e)
+{
+    (void)e;
+    struct past *p = arg;
+    if (p->n < array_len(p->m))
+        p->m[p->n++] = (struct measured_restore){.bytes = r->bytes,
+                                                 .files = r->files,
+                                                 .duration = timespec_diff(r->ended, r->begun)};
+    return 0;
+}
+
+static void forecast(struct job *j, struct restore_plan *p)
+{
+    struct past past = {.n = 0};
+    struct err ignored = ERR_INIT;
+    struct ledger_filter f = {.kind = "restore", .result = "done", .most = array_len(past.m)};
+    if (j->ledger != NULL && ledger_runs(j->ledger, &f, add_past, &past, &ignored) == 0)
+        p->forecast = forecast_restore(past.m, past.n, p->bytes, p->files);
+}
+
+static int fill_plan(struct job *j, const char *resource, const struct restore_options *o,
+                     struct restore_plan *p, struct err *e)
+{
+    int rc = lock_for_reading(j, e);
+    if (rc == 0)
+        rc = job_load(j, e);
+    if (rc == 0)
+        rc = choose_snapshot(j, resource, o, p, e);
+    if (rc < 0)
+        return rc;
+    if (o->to != NULL) {
+        rc = path_absolute(o->to, &p->root, e);
+        if (rc == 0)
+            rc = target_is_empty(p->root, &p->target_empty, e);
+    } else {
+        rc = place_in_origin(j, p, e);
+    }
+    struct id content;
+    if (rc == 0)
+        rc = snapshot_content(j, &p->snapshot, &content, e);
+    if (rc == 0)
+        rc = content_measure(j, &content, o->part, &p->files, &p->bytes, e);
+    if (rc < 0)
+        return rc;
+    if (o->part != NULL && p->files == 0) {
+        _cleanup_(node_release) struct node n = {0};
+        rc = tree_lookup(j->repo, &content, o->part, &n, e);
+        if (rc < 0)
+            return rc;
+    }
+    forecast(j, p);
+    return 0;
+}
+
+int job_restore_plan(struct job *j, const char *resource, const struct restore_options *o,
+                     struct restore_plan *out, struct err *e)
+{
+    *out = (struct restore_plan){0};
+    int rc = fill_plan(j, resource, o, out, e);
+    if (rc < 0)
+        restore_plan_release(out);
+    return rc;
+}
+
+/* ---- carrying it out ---- */
+
+struct restore {
+    struct job *job;
+    const struct restore_plan *plan;
+    const struct restore_options *options;
+    struct restore_result *result;
+    struct ledger_run run;
+    struct str_list kept; /* where the files that were replaced are now */
+};
+
+/* Counts, remembers for undo, and passes on. The target calls it from one thread at a time, but not
+ * always the same; the ledger's connection is opened for that. */
+static void on_event(enum target_event what, const char *path, const char *kept, const char *why,
+                     void *arg)
+{
+    struct restore *r = arg;
+    struct restore_result *res = r->result;
+    switch (what) {
+    case TARGET_CREATED: res->created++; break;
+    case TARGET_REPLACED:
+        res->replaced++;
+        if (kept != NULL)
+            str_list_add(&r->kept, kept);
+        break;
+    case TARGET_SAME: res->same++; break;
+    case TARGET_SKIPPED: res->skipped++; break;
+    case TARGET_ABOUT: {
+        struct ledger_kept k = {.kind = r->plan->type,
+                                .path = (char *)(uintptr_t)path,
+                                .kept = (char *)(uintptr_t)kept};
+        struct err e = ERR_INIT;
+        if (r->plan->in_place && r->job->ledger != NULL && r->run.id != 0 &&
+            ledger_keep(r->job->ledger, r->run.id, &k, &e) < 0)
+            log_warning("`salvor undo` will not know of %s: %s", path, e.msg);
+        return;
+    }
+    }
+    if (r->options->event != NULL)
+        r->options->event(what, path, kept, why, r->options->event_arg);
+}
+
+static int open_target(struct restore *r, struct target **out, struct err *e)
+{
+    const struct restore_plan *p = r->plan;
+    struct target_options t = {
+        .root = p->root,
+        .keep_suffix = p->in_place && !r->options->without_keeping ? KEEP_SUFFIX : NULL,
+        .dry_run = r->options->dry_run,
+        .no_owner = geteuid() != 0,
+        .event = on_event,
+        .event_arg = r,
+    };
+    if (str_eq(p->type, "sqlite"))
+        return target_sqlite_new(&t, 0, out, e);
+    return target_files_new(&t, out, e);
+}
+
+static int carry_out(struct restore *r, struct err *e)
+{
+    struct job *j = r->job;
+    struct river_out out = {.job = j, .part = r->options->part};
+    int rc = snapshot_content(j, &r->plan->snapshot, &out.tree, e);
+    if (rc == 0)
+        rc = open_target(r, &out.target, e);
+    if (rc < 0)
+        return rc;
+    atomic_store(&j->progress.bytes_total, r->plan->bytes);
+    atomic_store(&j->progress.items_total, r->plan->files);
+    atomic_store(&j->progress.phase, "restoring");
+    rc = river_out_run(&out, e);
+    target_free(out.target);
+
+    struct restore_result *res = r->result;
+    res->files = out.files;
+    res->bytes = out.bytes;
+    res->bytes_fetched = out.bytes_fetched;
+    str_list_sort(&out.missing);
+    for (size_t i = 0; i < out.missing.n; i++)
+        str_list_add(&res->missing, out.missing.s[i]);
+    river_out_release(&out);
+    if (rc == 0 && res->missing.n > 0) {
+        bool nothing = res->created + res->replaced + res->same == 0;
+        rc = err_set(e, nothing ? ERR_IO : ERR_PARTIAL, "%zu %s could not be brought back: %s%s",
+                     res->missing.n, res->missing.n == 1 ? "entry" : "entries", res->missing.s[0],
+                     res->missing.n > 1 ? "; ..." : "");
+    }
+    return rc;
+}
+
+/* What was replaced lies beside its successor; a snapshot of it outlives a tidy-up of those files.
+ * The restore is done by then, so that a repository which cannot be written costs a warning only.
+ */
+static void save_replaced(struct restore *r)
+{
+    struct config_resource kept = {.name = r->plan->resource, .type = RESOURCE_FILES};
+    for (size_t i = 0; i < r->kept.n; i++)
+        str_list_add(&kept.paths, r->kept.s[i]);
+    struct backup_options o = {.pre_restore = true};
+    struct backup_result res;
+    struct err e = ERR_INIT;
+    if (job_backup(r->job, &kept, &o, &res, &e) < 0)
+        log_warning("what was replaced is kept on disk, but not in the repository: %s", e.msg);
+    backup_result_release(&res);
+    str_list_release(&kept.paths);
+}
+
+int job_restore(struct job *j, const struct restore_plan *p, const struct restore_options *o,
+                struct restore_result *out, struct err *e)
+{
+    *out = (struct restore_result){0};
+    struct restore r = {.job = j, .plan = p, .options = o, .result = out};
+    struct timespec begun = clock_wall(j->clock);
+    if (!o->dry_run)
+        record_begin(j, &r.run, "restore", p->resource, NULL);
+    int rc = carry_out(&r, e);
+    if (rc < 0)
+        (void)err_prefix(e, "restore of %s", p->resource);
+    out->duration = timespec_diff(clock_wall(j->clock), begun);
+    out->run = r.run.id;
+    if (!o->dry_run) {
+        r.run.bytes = out->bytes;
+        r.run.files = out->files;
+        r.run.tree = p->snapshot.tree;
+        r.run.has_tree = true;
+        record_end(j, &r.run, rc, e);
+    }
+    repo_unlock(j->repo);
+    if (p->in_place && r.kept.n > 0 && (rc == 0 || rc == ERR_PARTIAL))
+        save_replaced(&r);
+    str_list_release(&r.kept);
+    return rc;
+}

@@ -1,0 +1,123 @@
+/* Undo: takes the last restore in place back, by the ledger. What the restore had brought is kept
+ * aside, so that nothing is lost by a mistaken undo either. */
+#include "base/host.h"
+#include "base/mem.h"
+#include "job/job_int.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define ASIDE_SUFFIX ".undone"
+
+void undo_result_release(struct undo_result *r)
+{
+    free(r->resource);
+    str_list_release(&r->asides);
+    *r = (struct undo_result){0};
+}
+
+struct kept_list {
+    struct ledger_kept *k;
+    size_t n, cap;
+};
+
+static int add_kept(const struct ledger_kept *k, void *arg, struct err *e)
+{
+    (void)e;
+    struct kept_list *l = arg;
+    if (k->undone)
+        return 0;
+    mem_grow(&l->k, l->n, &l->cap, sizeof *l->k);
+    l->k[l->n++] = (struct ledger_kept){.kind = str_dup(k->kind),
+                                        .path = str_dup(k->path),
+                                        .kept = str_dup(k->kept)};
+    return 0;
+}
+
+static void kept_list_release(struct kept_list *l)
+{
+    for (size_t i = 0; i < l->n; i++) {
+        free(l->k[i].kind);
+        free(l->k[i].path);
+        free(l->k[i].kept);
+    }
+    free(l->k);
+}
+
+static int put_back(struct ledger *l, int64_t run, const struct ledger_kept *k, bool dry_run,
+                    struct undo_result *out, struct err *e)
+{
+    if (!dry_run) {
+        char *aside = NULL;
+        int rc = target_put_back(k->kind, k->path, k->kept, ASIDE_SUFFIX, &aside, e);
+        if (rc < 0)
+            return err_prefix(e, "%s", k->path);
+        if (aside != NULL)
+            str_list_add_take(&out->asides, aside);
+        rc = ledger_kept_undone(l, run, k->path, e);
+        if (rc < 0)
+            return rc;
+    }
+    if (k->kept != NULL)
+        out->put_back++;
+    else
+        out->removed++;
+    return 0;
+}
+
+static int undo_run(struct ledger *l, const struct ledger_run *restore, bool dry_run,
+                    struct undo_result *out, struct err *e)
+{
+    _cleanup_(kept_list_release) struct kept_list kept = {0};
+    int rc = ledger_kept_list(l, restore->id, add_kept, &kept, e);
+    size_t failed = 0;
+    struct err first = ERR_INIT;
+    for (size_t i = 0; rc == 0 && i < kept.n; i++) {
+        struct err why = ERR_INIT;
+        /* One that cannot be put back does not keep the others from it; it stays on the list. */
+        if (put_back(l, restore->id, &kept.k[i], dry_run, out, &why) < 0 && failed++ == 0)
+            first = why;
+    }
+    if (rc == 0 && failed > 0)
+        rc = err_set(e, ERR_PARTIAL,
+                     "%zu of %zu could not be put back: %s; mend that and run undo again", failed,
+                     kept.n, first.msg);
+    return rc;
+}
+
+int job_undo(struct ledger *l, const char *resource, bool dry_run, struct undo_result *out,
+             struct err *e)
+{
+    *out = (struct undo_result){0};
+    struct ledger_run restore = {0};
+    int rc = ledger_last_restore(l, resource, &restore, e);
+    if (rc < 0)
+        return rc;
+    out->resource = str_dup(restore.resource);
+    out->restored = restore.begun;
+    struct ledger_run run = {0};
+    if (!dry_run) {
+        (void)snprintf(run.kind, sizeof run.kind, "undo");
+        run.repository = str_dup(restore.repository);
+        run.resource = str_dup(restore.resource);
+        run.user = host_user();
+        run.begun = clock_wall(&clock_system);
+        rc = ledger_begin(l, &run, e);
+    }
+    if (rc == 0)
+        rc = undo_run(l, &restore, dry_run, out, e);
+    if (!dry_run && run.id != 0) {
+        struct err ignored = ERR_INIT;
+        run.ended = clock_wall(&clock_system);
+        (void)snprintf(run.result, sizeof run.result, "%s",
+                       rc == 0             ? "done"
+                       : rc == ERR_PARTIAL ? "partial"
+                                           : "failed");
+        run.message = rc < 0 ? str_dup(e->msg) : NULL;
+        if (ledger_end(l, &run, &ignored) < 0 && rc == 0)
+            rc = err_set(e, ignored.code, "%s", ignored.msg);
+    }
+    ledger_run_release(&run);
+    ledger_run_release(&restore);
+    return rc;
+}
