@@ -13,7 +13,7 @@ struct target_file;
 
 enum target_event {
     TARGET_ABOUT,    /* comes before anything is changed: `path` is about to be created or replaced,
-                        and    `kept` is where the old one will be (NULL: there is none, or it is not
+                        and `kept` is where the old one will be (NULL: there is none, or it is not
                         kept) */
     TARGET_CREATED,  /* was not there */
     TARGET_REPLACED, /* differed; `kept` is where the old one is now, NULL if it was not kept */
@@ -32,7 +32,7 @@ struct target_options {
     const char *keep_suffix; /* ".pre-restore": old files stay beside under name + suffix (made
                                 unique); NULL: replaced */
     bool dry_run;            /* nothing is written, events tell what would be */
-    bool no_owner;           /* do not set owners (not root) */
+    bool no_owner;           /* do not set owners (not root); else names count before numbers */
     target_event_fn *event;  /* may be NULL */
     void *event_arg;
 };
