@@ -339,6 +339,16 @@ static struct lock *lock_new(enum lock_kind kind, const struct id *id, int64_t s
 
 /* ---- the contract ---- */
 
+/* Stock restic asks by SIGHUP whether the holder of a lock lives, and would end it by that. Whoever
+ * handles the signal keeps doing so. */
+static void outlive_hangups(void)
+{
+    struct sigaction now;
+    if (sigaction(SIGHUP, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) == 0 &&
+        now.sa_handler == SIG_DFL)
+        (void)signal(SIGHUP, SIG_IGN);
+}
+
 int repo_lock(struct repo *r, enum lock_kind kind, struct err *e)
 {
     struct id id;
@@ -346,6 +356,7 @@ int repo_lock(struct repo *r, enum lock_kind kind, struct err *e)
     if (r->lock != NULL)
         return err_set(e, ERR_INTERNAL, "this process has locked %s already",
                        store_address(r->store));
+    outlive_hangups();
     int rc = take_lock(r, kind, &id, &since, e);
     if (rc != 0)
         return rc;

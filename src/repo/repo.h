@@ -63,8 +63,9 @@ _warn_unused_ int repo_key_change(struct repo *r, const char *passphrase, struct
 enum lock_kind { LOCK_SHARED, LOCK_EXCLUSIVE };
 /* Takes a lock and keeps it fresh from a thread of its own until repo_unlock. Stale locks are
  * cleared as DESIGN says: ours with a dead process at once, a foreign one after 30 minutes of our
- * own watching. ERR_LOCKED names holder, host, process and age, and says what to do. One lock at a
- * time. */
+ * own watching. SIGHUP is ignored from then on unless it is handled: stock restic sends it to see
+ * whether a lock's holder lives. ERR_LOCKED names holder, host, process and age, and says what to
+ * do. One lock at a time. */
 _warn_unused_ int repo_lock(struct repo *r, enum lock_kind kind, struct err *e);
 /* Whether the lock still holds; ERR_LOCKED when the last refresh that succeeded is 15 minutes old
  * (time asleep counts) or the lock file is gone. `again` asks the store too. */
