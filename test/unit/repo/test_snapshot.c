@@ -72,10 +72,9 @@ static void the_least_there_can_be(void **state)
     assert_int_equal(0, snapshot_remove(r, &id, &e));
     assert_int_equal(ERR_NOT_FOUND, snapshot_load(r, &id, &s, &e));
 
-    static const char *const bad[] = {"{}", "[]", "{\"time\":\"2026-11-21T05:30:28Z\"}",
-                                      "{\"time\":1}",
-                                      "{\"time\":\"2026-11-21T05:30:28Z\",\"tree\":"
-                                      "null}"};
+    static const char no_tree[] = "{\"time\":\"2026-11-21T05:30:28Z\"}",
+                      null_tree[] = "{\"time\":\"2026-11-21T05:30:28Z\",\"tree\":null}";
+    static const char *const bad[] = {"{}", "[]", "{\"time\":1}", no_tree, null_tree};
     for (size_t i = 0; i < array_len(bad); i++) {
         assert_int_equal(0, repo_save_file(r, "snapshots", bad[i], strlen(bad[i]), &id, &e));
         assert_int_equal(ERR_CORRUPT, snapshot_load(r, &id, &s, &e));
