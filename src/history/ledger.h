@@ -10,7 +10,10 @@
 
 struct ledger;
 
-/* Makes it (mode 600) if missing. A damaged one is moved aside with a warning and begun anew. */
+/* Makes it (mode 600) if missing. A damaged one is moved aside with a warning and begun anew.
+ * ERR_DENIED, ERR_FULL or ERR_IO when the directory cannot be written: a caller may warn and go on
+ * without a ledger. ERR_UNSUPPORTED when a newer salvor wrote it, ERR_REFUSED when it is another
+ * program's database. Any call may give ERR_LOCKED when another process holds it for 30 s. */
 _warn_unused_ int ledger_open(const char *path, struct ledger **out, struct err *e);
 void ledger_free(struct ledger *l);
 void ledger_freep(struct ledger **l);
@@ -22,10 +25,10 @@ struct ledger_run {
     char *repository; /* its id in hexadecimal */
     char *resource;   /* NULL for the whole repository */
     char *job;        /* NULL when by hand */
-    struct timespec begun, ended;
-    char result[16]; /* "running", "done", "partial", "failed", "refused" */
-    char *message;   /* what went wrong, or NULL */
-    char *user;      /* who ran it */
+    struct timespec begun, ended; /* ended is 0 while it runs and after a crash */
+    char result[16];              /* "running", "done", "partial", "failed", "refused" */
+    char *message;                /* what went wrong, or NULL */
+    char *user;                   /* who ran it */
     bool has_tree;
     struct id tree; /* of the snapshot that was made or read */
     uint64_t bytes, bytes_new, bytes_stored, files;
@@ -44,7 +47,7 @@ struct ledger_filter {
     size_t most;                                       /* 0: all */
 };
 typedef int ledger_run_fn(const struct ledger_run *r, void *arg, struct err *e);
-/* Newest first. */
+/* Newest first. `fn` may use the ledger; when it fails, so does this. */
 _warn_unused_ int ledger_runs(struct ledger *l, const struct ledger_filter *f, ledger_run_fn *fn,
                               void *arg, struct err *e);
 
