@@ -12,12 +12,10 @@
 #include <string.h>
 
 enum {
-    PACK_SIZE = 16 << 20,
     PACK_BLOBS = 1 << 16, /* keeps the header far below restic's limit of 16 MiB */
-    UPLOADS_MOST = 4,
-    LEVEL_LEAST = 1, /* of zstd, while the store keeps up with us */
-    LEVEL_MOST = 7,  /* while we wait for the store anyway */
-    LEVEL_MAX = 11,  /* for COMPRESSION_MAX */
+    LEVEL_LEAST = 1,      /* of zstd, while the store keeps up with us */
+    LEVEL_MOST = 7,       /* while we wait for the store anyway */
+    LEVEL_MAX = 11,       /* for COMPRESSION_MAX */
     SAMPLE = 16 << 10,
     SAVE_PACKS = 2000, /* the index is saved after so many packs, or after this time */
 };
@@ -414,22 +412,17 @@ static void resumed(const struct id *pack, uint64_t size, const struct index_blo
 
 int writer_new(struct repo *r, struct writer **out, struct err *e)
 {
-    size_t threads = r->upload_threads;
-    if (threads == 0) {
-        threads = store_properties(r->store)->connections;
-        threads = threads < 1 ? 1 : threads > UPLOADS_MOST ? UPLOADS_MOST : threads;
-    }
     _cleanup_(writer_freep) struct writer *w = mem_zero(sizeof *w);
     (void)pthread_mutex_init(&w->lock, NULL);
     (void)pthread_cond_init(&w->room, NULL);
     w->repo = r;
-    w->pack_size = r->pack_size != 0 ? r->pack_size : PACK_SIZE;
+    w->pack_size = r->pack_size;
     w->level = LEVEL_LEAST;
     /* One open for each type, one in every upload, one on the way. */
-    w->most = 2 + threads + 1;
+    w->most = 2 + r->upload_threads + 1;
     w->pack = mem_array(w->most, sizeof(struct open_pack *));
     w->saved_at = clock_since_boot(r->clock);
-    w->upload = pool_new(threads, w->most, upload, drop, w);
+    w->upload = pool_new(r->upload_threads, w->most, upload, drop, w);
     w->journal = journal_new(r);
     int rc = journal_resume(w->journal, resumed, w, e);
     if (rc < 0)

@@ -1,14 +1,14 @@
 /* Where streams are cut: limits, the same cuts again after an insertion, and the frozen table. */
-#include "repo/chunker.h"
 #include "base/id.h"
 #include "base/mem.h"
 #include "crypt/crypt.h"
+#include "repo/chunker.h"
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-#include <cmocka.h>
 
 static const uint64_t POLYNOMIAL = UINT64_C(0x3DA3358B4DC173); /* the one of restic's tests */
 
@@ -66,7 +66,8 @@ static void cuts_are_frozen(void **state)
     struct id digest;
     char hex[ID_HEX + 1];
     sha256(cut, n * sizeof *cut, &digest);
-    assert_string_equal(id_hex(&digest, hex), "7d540f62afcda15402f6c92ec39eb35457c8e2b006f974aaf3a357778dbc8efa");
+    assert_string_equal(id_hex(&digest, hex),
+                        "7d540f62afcda15402f6c92ec39eb35457c8e2b006f974aaf3a357778dbc8efa");
     assert_int_equal(n, 66);
     static const size_t first[] = {999910, 611262, 686624, 2012564, 1902783, 751158};
     for (size_t i = 0; i < array_len(first); i++)

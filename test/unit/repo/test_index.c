@@ -50,8 +50,8 @@ static void assert_has(struct repo *r, uint64_t n)
     assert_int_equal(place.plain_length, b.plain_length);
     assert_int_equal(place.compressed, b.compressed);
     assert_false(index_find(r->index, b.type, &b.id, 1, &place));
-    assert_false(index_find(r->index, b.type == BLOB_DATA ? BLOB_TREE : BLOB_DATA, &b.id, 0,
-                            &place));
+    assert_false(
+        index_find(r->index, b.type == BLOB_DATA ? BLOB_TREE : BLOB_DATA, &b.id, 0, &place));
 }
 
 static void assert_has_all(struct repo *r, uint64_t from, uint64_t to)

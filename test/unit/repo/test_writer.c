@@ -1,5 +1,5 @@
-/* Saving blobs: what was committed is found and whole, however it was saved; what was interrupted is
- * taken over; what fails, fails loudly and for good. */
+/* Saving blobs: what was committed is found and whole, however it was saved; what was interrupted
+ * is taken over; what fails, fails loudly and for good. */
 #include "fixture.h"
 #include <pthread.h>
 
@@ -238,8 +238,7 @@ static void every_failure_is_loud_and_heals(void **state)
                 struct err again = ERR_INIT;
                 struct id id;
                 assert_int_not_equal(writer_commit(w, &again), 0);
-                assert_int_not_equal(
-                    writer_save(w, BLOB_DATA, "after", 5, &id, NULL, &again), 0);
+                assert_int_not_equal(writer_save(w, BLOB_DATA, "after", 5, &id, NULL, &again), 0);
             }
             writer_free(w);
             fixture_close(&r);
@@ -302,10 +301,13 @@ static void sealed_blobs_move_unchanged(void **state)
     assert_ok(writer_commit(w, &e));
     assert_true(repo_find_blob(&r, BLOB_DATA, &id, &old));
     _cleanup_(buf_release) struct buf sealed = BUF_INIT(BUF_PACK), plain = BUF_INIT(BLOB_MAX);
-    assert_ok(store_get(s, repo_file_name("data", &old.pack, name), old.offset, old.length, &sealed,
-                        &e));
-    struct index_blob b = {.id = id, .type = BLOB_DATA, .length = old.length,
-                           .plain_length = old.plain_length, .compressed = old.compressed};
+    assert_ok(
+        store_get(s, repo_file_name("data", &old.pack, name), old.offset, old.length, &sealed, &e));
+    struct index_blob b = {.id = id,
+                           .type = BLOB_DATA,
+                           .length = old.length,
+                           .plain_length = old.plain_length,
+                           .compressed = old.compressed};
     assert_ok(writer_save(w, BLOB_DATA, "another", 7, &id, NULL, &e));
     assert_ok(writer_save_sealed(w, &b, sealed.data, &e));
     assert_ok(writer_commit(w, &e));
