@@ -8,12 +8,13 @@
 #include "crypt/crypt.h"
 #include "repo/pack_int.h"
 #include "repo/repo_int.h"
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 #define assert_ok(call) assert_ok_(call, &e, __FILE__, __LINE__)
 

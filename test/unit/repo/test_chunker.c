@@ -3,12 +3,13 @@
 #include "base/mem.h"
 #include "crypt/crypt.h"
 #include "repo/chunker.h"
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+
+#include <cmocka.h>
 
 static const uint64_t POLYNOMIAL = UINT64_C(0x3DA3358B4DC173); /* the one of restic's tests */
 
