@@ -20,7 +20,7 @@ static const struct {
     int priority; /* as syslog's */
     const char *prefix;
 } levels[] = {
-    [LOG_ERROR] = {3, "salvor: error: "}, [LOG_WARNING] = {4, "salvor: warning: "},
+    [LOG_ERROR] = {3, "salvor: "},        [LOG_WARNING] = {4, "salvor: warning: "},
     [LOG_NOTICE] = {5, "salvor: "},       [LOG_INFO] = {6, "salvor: "},
     [LOG_DEBUG] = {7, "salvor: debug: "},
 };

@@ -41,14 +41,14 @@ static void levels(void **state)
     _cleanup_(buf_release) struct buf out = BUF_INIT(BUF_TEXT);
     (void)state;
     capture(say_all, &out);
-    assert_string_equal(buf_str(&out), "salvor: error: one 1\n"
+    assert_string_equal(buf_str(&out), "salvor: one 1\n"
                                        "salvor: warning: two\\x1b[2J\\x0athree\n"
                                        "salvor: four \u00e9\n");
     buf_clear(&out);
     log_set_level(LOG_ERROR);
     capture(say_all, &out);
     log_set_level(LOG_NOTICE);
-    assert_string_equal(buf_str(&out), "salvor: error: one 1\n");
+    assert_string_equal(buf_str(&out), "salvor: one 1\n");
 }
 
 static void say_to_journal(void)
