@@ -41,7 +41,7 @@ static void comment(const char *text, struct buf *out)
 }
 
 static void head(const struct config_found *f, const char *name, const char *repository,
-                 struct buf *out)
+                 const char *password_file, struct buf *out)
 {
     buf_adds(out,
              "# What salvor protects here, and how. \"salvor config check\" says whether it is "
@@ -54,13 +54,15 @@ static void head(const struct config_found *f, const char *name, const char *rep
     quoted(name, out);
     buf_adds(out, "\n\nrepository:\n  url: ");
     quoted(repository, out);
+    buf_adds(out, "\n"
+                  "  # The passphrase opens all backups. Keep a copy of it away from this machine: "
+                  "without it\n"
+                  "  # nobody can bring anything back. One of these, or $SALVOR_PASSWORD_FILE:\n");
+    buf_adds(out, password_file != NULL ? "  password_file: " : "  # password_file: ");
+    quoted(password_file != NULL ? password_file : "~/.config/salvor/password", out);
     buf_adds(
         out,
-        "\n"
-        "  # The passphrase opens all backups. Keep a copy of it away from this machine: "
-        "without it\n"
-        "  # nobody can bring anything back. One of these, or $SALVOR_PASSWORD_FILE:\n"
-        "  # password_file: ~/.config/salvor/password    # mode 600\n"
+        "    # mode 600\n"
         "  # password_command: pass show salvor\n"
         "  # password: ${SALVOR_PASSPHRASE}\n"
         "\n"
@@ -175,8 +177,7 @@ static void whole(const struct config_found *f, const char *repository, struct s
     if (memchr(repository, ':', strcspn(repository, "/")) == NULL) {
         buf_addf(out, "%s  - ", indent); /* the repository may lie in the directory */
         _cleanup_(buf_release) struct buf here = BUF_INIT(BUF_TEXT);
-        if (repository[0] != '/' && repository[0] != '~' && !str_starts(repository, "./") &&
-            !str_starts(repository, "../"))
+        if (strchr(repository, '/') == NULL)
             buf_adds(&here, "./"); /* this one only, not all of its name */
         buf_adds(&here, repository);
         quoted_path(buf_str(&here), out);
@@ -188,10 +189,10 @@ static void whole(const struct config_found *f, const char *repository, struct s
 }
 
 void config_compose(const struct config_found *f, const char *name, const char *repository,
-                    struct buf *out)
+                    const char *password_file, struct buf *out)
 {
     _cleanup_(str_list_release) struct str_list used = {0};
-    head(f, name, repository, out);
+    head(f, name, repository, password_file, out);
     buf_adds(out, "\nresources:\n");
     databases(f, &used, out);
     secrets(f, &used, out);

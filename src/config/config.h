@@ -33,7 +33,7 @@ struct config_resource {
     enum resource_type type;
     int line;                 /* where it begins in the file, for messages; 0 for addresses */
     struct str_list paths;    /* globs, absolute */
-    struct str_list excludes; /* patterns: names anywhere, or absolute paths; see source.h */
+    struct str_list excludes; /* patterns: a name anywhere, or with a slash an absolute path */
     bool one_file_system, exclude_caches;
     int64_t rpo, rto;   /* nanoseconds, 0: not promised */
     int64_t rpo_grace;  /* nanoseconds, -1: default */
@@ -102,8 +102,8 @@ struct config_found {
 _warn_unused_ int config_look_around(const char *dir, struct config_found *out, struct err *e);
 void config_found_release(struct config_found *f);
 /* Appends a commented salvor.yaml for what was found, to be put into the directory that was looked
- * at. `repository` is a path or an address. */
+ * at. `repository` is a path or an address; `password_file` holds its passphrase, or is NULL. */
 void config_compose(const struct config_found *f, const char *name, const char *repository,
-                    struct buf *out);
+                    const char *password_file, struct buf *out);
 
 #endif

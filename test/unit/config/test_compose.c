@@ -9,12 +9,14 @@ static void look(struct config_found *f)
         fail_msg("%s", e.msg);
 }
 
-static struct config *compose_and_load(const struct config_found *f, const char *repository)
+static struct config *compose_and_load(const struct config_found *f, const char *repository,
+                                       const char *password_file)
 {
     _cleanup_(buf_release) struct buf text = BUF_INIT(BUF_TEXT);
-    config_compose(f, "the \"app\" $x", repository, &text);
+    config_compose(f, "the \"app\" $x", repository, password_file, &text);
     struct config *c = load_text(buf_str(&text));
     assert_string_equal(c->name, "the \"app\" $x");
+    assert_true(str_eq(c->repository.password.file, password_file));
     assert_int_equal(c->njob, 2);
     assert_true(c->keep.set);
     return c;
@@ -26,7 +28,7 @@ static void nothing(void **state)
     _cleanup_(config_found_release) struct config_found f;
     look(&f);
     assert_true(f.sqlite.n + f.secrets.n + f.files.n + f.notes.n == 0);
-    _cleanup_(config_freep) struct config *c = compose_and_load(&f, "/srv/backups");
+    _cleanup_(config_freep) struct config *c = compose_and_load(&f, "/srv/backups", NULL);
     assert_int_equal(c->nresource, 1);
     const struct config_resource *r = config_resource_find(c, "files");
     assert_non_null(r);
@@ -36,11 +38,11 @@ static void nothing(void **state)
     assert_true(str_list_has(&r->excludes, "/srv/backups"));
     assert_true(r->exclude_caches && r->rpo > 0 && r->rto > 0);
 
-    _cleanup_(config_freep) struct config *inside = compose_and_load(&f, "repo");
+    _cleanup_(config_freep) struct config *inside = compose_and_load(&f, "repo", "/etc/a \"b\"");
     _cleanup_free_ char *repo = path_join(fixture_dir, "repo");
     assert_true(str_list_has(&inside->resource[0].excludes, repo));
     assert_string_equal(inside->repository.url, repo);
-    _cleanup_(config_freep) struct config *s3 = compose_and_load(&f, "s3:https://h/b");
+    _cleanup_(config_freep) struct config *s3 = compose_and_load(&f, "s3:https://h/b", NULL);
     assert_string_equal(s3->repository.url, "s3:https://h/b");
 }
 
@@ -79,7 +81,7 @@ static void a_lot(void **state)
     assert_non_null(strstr(f.notes.s[0], "PostgreSQL database (db.example.com/app)"));
     assert_non_null(strstr(f.notes.s[1], "Redis (localhost:6379/0)"));
 
-    _cleanup_(config_freep) struct config *c = compose_and_load(&f, "~/backups");
+    _cleanup_(config_freep) struct config *c = compose_and_load(&f, "~/backups", NULL);
     assert_null(strstr(c->text, "hunter2"));
     assert_int_equal(c->nresource, 6);
     assert_non_null(config_resource_find(c, "app"));
