@@ -68,6 +68,8 @@ static int read_content(struct backup *b, struct err *e)
 
     uint64_t bytes = 0, entries = 0;
     source_estimate(b->source, &bytes, &entries);
+    if (bytes == 0 && b->parent != NULL) /* about as much as the last time */
+        (void)snapshot_size(b->parent, &bytes);
     atomic_store(&j->progress.bytes_total, bytes);
     atomic_store(&j->progress.items_total, entries);
     atomic_store(&j->progress.phase, "reading");
@@ -250,6 +252,25 @@ static int save_root(struct backup *b, struct id *out, struct err *e)
     return rc;
 }
 
+/* What restic puts into a snapshot since its version 0.17: programs list sizes by it. */
+static char *summarize(const struct backup *b)
+{
+    const struct backup_result *res = b->result;
+    struct buf text = BUF_INIT(BUF_TEXT);
+    struct json_out j;
+    json_out_init(&j, &text);
+    json_begin_object(&j);
+    json_time(&j, "backup_start", res->begun);
+    json_time(&j, "backup_end", clock_wall(b->job->clock));
+    json_u64(&j, "files_unmodified", res->unchanged);
+    json_u64(&j, "data_added", res->bytes_new);
+    json_u64(&j, "data_added_packed", res->bytes_stored);
+    json_u64(&j, "total_files_processed", res->files);
+    json_u64(&j, "total_bytes_processed", res->bytes);
+    json_end_object(&j);
+    return buf_take(&text);
+}
+
 static int save_snapshot(struct backup *b, const struct id *tree, struct err *e)
 {
     const struct backup_result *res = b->result;
@@ -265,6 +286,7 @@ static int save_snapshot(struct backup *b, const struct id *tree, struct err *e)
         s.parent = b->parent->id;
         s.has_parent = true;
     }
+    s.summary = summarize(b);
     str_list_add_take(&s.paths, str_fmt("/%s", b->resource->name));
     str_list_add(&s.tags, "salvor");
     str_list_add_take(&s.tags, str_fmt("resource=%s", b->resource->name));

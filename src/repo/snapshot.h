@@ -39,6 +39,8 @@ _warn_unused_ int snapshot_load_all(struct repo *r, struct snapshot_list *out, s
 
 /* The value of tag "<key>=<value>", or NULL. */
 const char *snapshot_tag(const struct snapshot *s, const char *key);
+/* Bytes of its files as its summary tells; false when it has none. */
+bool snapshot_size(const struct snapshot *s, uint64_t *bytes);
 bool snapshot_is_ours(const struct snapshot *s); /* has the tag "salvor" */
 
 /* Which snapshots a person means. */

@@ -1,5 +1,6 @@
 /* Which snapshot a person means by "latest", a moment, an id or the beginning of one; and when
  * there is none or there are several, what to say that helps. */
+#include "base/json.h"
 #include "base/mem.h"
 #include "repo/snapshot.h"
 
@@ -18,6 +19,27 @@ const char *snapshot_tag(const struct snapshot *s, const char *key)
 bool snapshot_is_ours(const struct snapshot *s)
 {
     return str_list_has(&s->tags, "salvor");
+}
+
+bool snapshot_size(const struct snapshot *s, uint64_t *bytes)
+{
+    if (s->summary == NULL)
+        return false;
+    bool found = false;
+    struct err ignored = ERR_INIT;
+    struct json_in in;
+    const char *key = NULL;
+    json_in_init(&in, s->summary, strlen(s->summary));
+    json_object(&in);
+    while ((key = json_next_key(&in)) != NULL) {
+        if (strcmp(key, "total_bytes_processed") == 0) {
+            *bytes = json_get_u64(&in);
+            found = true;
+        } else {
+            json_skip(&in);
+        }
+    }
+    return json_in_finish(&in, "summary", &ignored) == 0 && found;
 }
 
 static bool is_of(const struct snapshot *s, const char *resource)
