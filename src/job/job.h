@@ -174,6 +174,15 @@ struct forget_result {
 _warn_unused_ int job_forget(struct job *j, const struct forget_options *o,
                              struct forget_result *out, struct err *e);
 
+/* ---- the record: what the ledger is told of work that is no job of its own (prune, keys, locks)
+ * ---- */
+
+/* Both do nothing without a ledger; one that fails is warned of and fails nothing else. Begin fills
+ * `r`, end releases it. */
+void record_begin(struct job *j, struct ledger_run *r, const char *kind, const char *resource,
+                  const char *by_job);
+void record_end(struct job *j, struct ledger_run *r, int code, const struct err *e);
+
 /* ---- status ---- */
 struct resource_status {
     const char *resource; /* valid while the job lives */

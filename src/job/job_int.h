@@ -80,10 +80,4 @@ bool snapshot_complete(const struct snapshot *s);
 /* Whether it was taken of what a restore replaced: never meant by "latest". */
 bool snapshot_pre_restore(const struct snapshot *s);
 
-/* ---- record.c: what the ledger is told; all are no-ops without a ledger, and never fail a job
- * ---- */
-void record_begin(struct job *j, struct ledger_run *r, const char *kind, const char *resource,
-                  const char *by_job);
-void record_end(struct job *j, struct ledger_run *r, int code, const struct err *e);
-
 #endif
