@@ -1,0 +1,110 @@
+/* salvor config check: reads the configuration, opens the repository, and tries each resource. */
+#include "base/log.h"
+#include "base/mem.h"
+#include "cli/cli.h"
+#include "source/source.h"
+
+#include <string.h>
+
+/* Whether what the resource names is there, as far as it shows without reading it. */
+static int try_resource(const struct config_resource *r, struct err *e)
+{
+    _cleanup_(source_freep) struct source *s = NULL;
+    const char *const *paths = (const char *const *)r->paths.s;
+    if (r->type == RESOURCE_SQLITE) {
+        struct source_sqlite_options o = {.paths = paths, .npaths = r->paths.n};
+        return source_sqlite_new(&o, &s, e);
+    }
+    if (r->type == RESOURCE_FILES) {
+        struct source_files_options o = {
+            .paths = paths,
+            .npaths = r->paths.n,
+            .excludes = (const char *const *)r->excludes.s,
+            .nexcludes = r->excludes.n,
+        };
+        return source_files_new(&o, &s, e);
+    }
+    return 0;
+}
+
+static int print(const struct cli *c, const char *what, const char *name, const struct err *why,
+                 struct err *e)
+{
+    if (!c->json) {
+        printf("%-7s %s %s%s%s\n", why->code == 0 ? "ok" : "FAILED", what, name,
+               why->code == 0 ? "" : ": ", why->msg);
+        return 0;
+    }
+    struct json_line l;
+    json_line_begin(&l);
+    json_key(&l.json, "check");
+    json_begin_object(&l.json);
+    json_text(&l.json, "what", what);
+    json_text(&l.json, "name", name);
+    json_bool(&l.json, "ok", why->code == 0);
+    json_text(&l.json, "message", why->code == 0 ? NULL : why->msg);
+    json_end_object(&l.json);
+    return json_line_end(&l, e);
+}
+
+static void warn_of_gaps(const struct config *c)
+{
+    for (size_t i = 0; i < c->nresource; i++) {
+        const struct config_resource *r = &c->resource[i];
+        bool backed_up = false;
+        for (size_t k = 0; k < c->njob; k++)
+            backed_up =
+                backed_up || c->job[k].backup_all || str_list_has(&c->job[k].backup, r->name);
+        if (c->njob > 0 && !backed_up)
+            log_warning("%s:%d: no job backs %s up", c->path, r->line, r->name);
+        if (r->rpo == 0)
+            log_notice("%s:%d: no RPO is promised for %s, so `salvor status` cannot miss it",
+                       c->path, r->line, r->name);
+    }
+}
+
+static int run(struct cli *c, void *args, char **word, int n, struct err *e)
+{
+    (void)args;
+    (void)n;
+    if (strcmp(word[0], "check") != 0)
+        return err_set(e, ERR_USAGE, "config %s? only `config check` is known", word[0]);
+    int rc = cli_config(c, e);
+    if (rc < 0)
+        return rc;
+    const struct config *conf = c->config;
+    if (conf->path == NULL)
+        return err_set(e, ERR_NOT_FOUND,
+                       "there is no configuration to check; `salvor init` writes "
+                       "one");
+    struct err why = ERR_INIT;
+    rc = print(c, "file", conf->path, &why, e);
+    if (rc < 0)
+        return rc;
+
+    unsigned failed = 0;
+    _cleanup_(job_freep) struct job *j = NULL;
+    failed += cli_open(c, &j, &why) < 0;
+    rc = print(c, "repository", conf->repository.url, &why, e);
+    for (size_t i = 0; i < conf->nresource && rc == 0; i++) {
+        why = (struct err)ERR_INIT;
+        failed += try_resource(&conf->resource[i], &why) < 0;
+        rc = print(c, "resource", conf->resource[i].name, &why, e);
+    }
+    if (rc < 0)
+        return rc;
+    warn_of_gaps(conf);
+    if (failed > 0)
+        return err_set(e, ERR_USAGE, "%u of the things that %s names do not work", failed,
+                       conf->path);
+    return 0;
+}
+
+const struct command cmd_config = {
+    .name = "config",
+    .words = "check",
+    .summary = "check the configuration and everything that it names",
+    .least = 1,
+    .most = 1,
+    .run = run,
+};
