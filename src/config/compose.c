@@ -177,7 +177,8 @@ static void whole(const struct config_found *f, const char *repository, struct s
     if (memchr(repository, ':', strcspn(repository, "/")) == NULL) {
         buf_addf(out, "%s  - ", indent); /* the repository may lie in the directory */
         _cleanup_(buf_release) struct buf here = BUF_INIT(BUF_TEXT);
-        if (strchr(repository, '/') == NULL)
+        if (repository[0] != '/' && repository[0] != '~' && !str_starts(repository, "./") &&
+            !str_starts(repository, "../"))
             buf_adds(&here, "./"); /* this one only, not all of its name */
         buf_adds(&here, repository);
         quoted_path(buf_str(&here), out);

@@ -33,7 +33,7 @@ struct config_resource {
     enum resource_type type;
     int line;                 /* where it begins in the file, for messages; 0 for addresses */
     struct str_list paths;    /* globs, absolute */
-    struct str_list excludes; /* patterns: a name anywhere, or with a slash an absolute path */
+    struct str_list excludes; /* patterns: names anywhere, or absolute paths; see source.h */
     bool one_file_system, exclude_caches;
     int64_t rpo, rto;   /* nanoseconds, 0: not promised */
     int64_t rpo_grace;  /* nanoseconds, -1: default */

@@ -274,21 +274,25 @@ static int item_path(struct loader *l, const yaml_node_t *n, char **out, struct 
     return rc != 0 ? rc : absolute(l, n, text, true, out, e);
 }
 
-/* As in .gitignore: without a slash it is about names anywhere, with one about a path from here.
- * A slash at the end only says that a directory is meant. */
+/* What begins with /, ./, ../ or ~ is about that one path and becomes absolute; anything else is
+ * about names anywhere. A slash at the end means directories only, and stays. */
 static int item_pattern(struct loader *l, const yaml_node_t *n, char **out, struct err *e)
 {
     _cleanup_free_ char *text = NULL;
     int rc = expanded(l, n, "a pattern or a list such as [node_modules, \"*.log\"]", &text, e);
     if (rc != 0)
         return rc;
-    for (size_t len = strlen(text); len > 1 && text[len - 1] == '/'; len--)
-        text[len - 1] = '\0';
-    if (strchr(text, '/') == NULL || str_starts(text, "**/")) {
+    if (text[0] != '/' && text[0] != '~' && !str_starts(text, "./") && !str_starts(text, "../")) {
         *out = take(text);
         return 0;
     }
-    return absolute(l, n, text, true, out, e);
+    _cleanup_free_ char *path = NULL;
+    rc = absolute(l, n, text, true, &path, e);
+    if (rc == 0 && str_eq(path, "/"))
+        rc = slip(l, n, e, "this would leave out everything");
+    if (rc == 0)
+        *out = str_fmt("%s%s", path, str_ends(text, "/") ? "/" : "");
+    return rc;
 }
 
 int read_texts(struct loader *l, const struct key *k, yaml_node_t *n, void *field, struct err *e)

@@ -111,11 +111,14 @@ static int find_key(struct signing *s, const char *given, const char *path, bool
         int rc = take_key_file(s, file, e);
         return rc != 0 ? err_prefix(e, "$SALVOR_SIGNING_KEY_FILE") : 0;
     }
-    int rc = take_key_file(s, path, e);
+    int rc = path != NULL ? take_key_file(s, path, e)
+                          : err_set(e, ERR_NOT_FOUND, "there is no directory for a signing key");
     if (rc != ERR_NOT_FOUND)
         return rc;
     if (!make)
         return 0; /* checking needs none */
+    if (path == NULL)
+        return rc;
     rc = make_key_file(path, e);
     return rc != 0 ? rc : take_key_file(s, path, e);
 }

@@ -15,8 +15,8 @@ struct signing {
 
 /* `given` is the key's text (base64 of 32 bytes) or NULL: then the environment, then `path`, which
  * is made when missing and `make` is set; without `make` there is no key then, and nothing but
- * checking can be done. What was named but is not there, or holds no key, is an error. A key file
- * that others can read is ERR_REFUSED. */
+ * checking can be done. `path` may be NULL: there is no place for a key. What was named but is not
+ * there, or holds no key, is an error. A key file that others can read is ERR_REFUSED. */
 _warn_unused_ int signing_load(struct signing *s, const char *given, const char *path, bool make,
                                struct err *e);
 void signing_trust(struct signing *s, const char *public_base64);

@@ -24,7 +24,7 @@ static const char whole[] =
     "  env:\n"
     "    type: files\n"
     "    paths: [.env, ~/keys/*.key, /etc/app/../x, '${TEST_DIR}/y', cost$$]\n"
-    "    exclude: [node_modules, cache/, \"*.log\", data/tmp/*, /srv/x, \"**/deep/*.o\"]\n"
+    "    exclude: [node_modules, cache/, \"*.log\", data/tmp/*, /srv/x, ./own/, ~/y]\n"
     "    one_file_system: true\n"
     "    exclude_caches: true\n";
 
@@ -80,11 +80,12 @@ static void reads_all(void **state)
     assert_string_equal(r->paths.s[3], "/opt/y");
     assert_below(r->paths.s[4], "cost$");
     assert_string_equal(r->excludes.s[0], "node_modules");
-    assert_string_equal(r->excludes.s[1], "cache");
+    assert_string_equal(r->excludes.s[1], "cache/");
     assert_string_equal(r->excludes.s[2], "*.log");
-    assert_below(r->excludes.s[3], "data/tmp/*");
+    assert_string_equal(r->excludes.s[3], "data/tmp/*");
     assert_string_equal(r->excludes.s[4], "/srv/x");
-    assert_string_equal(r->excludes.s[5], "**/deep/*.o");
+    assert_below(r->excludes.s[5], "own/");
+    assert_below(r->excludes.s[6], "y");
     assert_null(config_resource_find(c, "nobody"));
 
     assert_int_equal(c->njob, 3);
@@ -201,6 +202,7 @@ static void slips(void **state)
         {"resources: { a: { type: files, paths: [x, [y]] } }\n", "1:43", "expected a path"},
         {"resources: { a: { type: files, path: ~joe/x } }\n", "1:38", "other users"},
         {"resources: { a: { type: sqlite, path: x, exclude: y } }\n", "1:17", "for files only"},
+        {RES "    exclude: [/]\n", "5:15", "leave out everything"},
         {"resources: { A b: {} }\n", "1:14", "\"A b\" cannot be a name"},
         {"resources: { -a: {} }\n", "1:14", "cannot be a name"},
         {"resources: { all: {} }\n", "1:14", "stands for all"},

@@ -147,6 +147,8 @@ static void no_keys(void **state)
     assert_int_equal(file_write_atomic(path, "", 0, 0600, &e), 0);
     assert_int_equal(signing_load(&s, NULL, path, true, &e), ERR_USAGE);
     assert_int_equal(signing_load(&s, NULL, dir, true, &e), ERR_USAGE); /* a directory */
+    assert_int_equal(signing_load(&s, NULL, NULL, true, &e), ERR_NOT_FOUND);
+    assert_int_equal(signing_load(&s, NULL, NULL, false, &e), 0);
     _cleanup_free_ char *below = str_fmt("%s/x", path);
     assert_true(signing_load(&s, NULL, below, true, &e) != 0); /* a file in the way */
 }
