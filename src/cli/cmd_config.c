@@ -27,12 +27,13 @@ static int try_resource(const struct config_resource *r, struct err *e)
     return 0;
 }
 
+/* `why` is NULL for what works. */
 static int print(const struct cli *c, const char *what, const char *name, const struct err *why,
                  struct err *e)
 {
     if (!c->json) {
-        printf("%-7s %s %s%s%s\n", why->code == 0 ? "ok" : "FAILED", what, name,
-               why->code == 0 ? "" : ": ", why->msg);
+        printf("%-7s %s %s%s%s\n", why == NULL ? "ok" : "FAILED", what, name,
+               why == NULL ? "" : ": ", why == NULL ? "" : why->msg);
         return 0;
     }
     struct json_line l;
@@ -41,8 +42,8 @@ static int print(const struct cli *c, const char *what, const char *name, const 
     json_begin_object(&l.json);
     json_text(&l.json, "what", what);
     json_text(&l.json, "name", name);
-    json_bool(&l.json, "ok", why->code == 0);
-    json_text(&l.json, "message", why->code == 0 ? NULL : why->msg);
+    json_bool(&l.json, "ok", why == NULL);
+    json_text(&l.json, "message", why == NULL ? NULL : why->msg);
     json_end_object(&l.json);
     return json_line_end(&l, e);
 }
@@ -78,25 +79,26 @@ static int run(struct cli *c, void *args, char **word, int n, struct err *e)
                        "there is no configuration to check; `salvor init` writes "
                        "one");
     struct err why = ERR_INIT;
-    rc = print(c, "file", conf->path, &why, e);
+    rc = print(c, "file", conf->path, NULL, e);
     if (rc < 0)
         return rc;
 
     unsigned failed = 0;
     _cleanup_(job_freep) struct job *j = NULL;
-    failed += cli_open(c, &j, &why) < 0;
-    rc = print(c, "repository", conf->repository.url, &why, e);
+    bool works = cli_open(c, &j, &why) == 0;
+    failed += !works;
+    rc = print(c, "repository", conf->repository.url, works ? NULL : &why, e);
     for (size_t i = 0; i < conf->nresource && rc == 0; i++) {
-        why = (struct err)ERR_INIT;
-        failed += try_resource(&conf->resource[i], &why) < 0;
-        rc = print(c, "resource", conf->resource[i].name, &why, e);
+        works = try_resource(&conf->resource[i], &why) == 0;
+        failed += !works;
+        rc = print(c, "resource", conf->resource[i].name, works ? NULL : &why, e);
     }
     if (rc < 0)
         return rc;
     warn_of_gaps(conf);
     if (failed > 0)
-        return err_set(e, ERR_USAGE, "%u of the things that %s names do not work", failed,
-                       conf->path);
+        return err_set(e, ERR_USAGE, "%u thing%s that %s names %s not work", failed,
+                       failed == 1 ? "" : "s", conf->path, failed == 1 ? "does" : "do");
     return 0;
 }
 

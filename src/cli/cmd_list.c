@@ -73,6 +73,21 @@ static int print_json(const struct snapshot_list *l, const char *resource,
     return json_line_end(&line, e);
 }
 
+/* Nothing to list is no mistake, but a name that nobody knows is one. */
+static int check_known(const struct cli *c, const struct job *j, const char *name, struct err *e)
+{
+    const struct str_list any = {NULL, 0, 0};
+    if (config_resource_find(c->config, name) != NULL)
+        return 0;
+    for (size_t i = 0; i < j->snapshots.n; i++)
+        if (matches(&j->snapshots.s[i], name, &any))
+            return 0;
+    return err_set(e, ERR_NOT_FOUND,
+                   "no resource %s is configured, and %s has no snapshot of one; `salvor list` "
+                   "shows what there is",
+                   name, store_address(j->store));
+}
+
 static int run(struct cli *c, void *argp, char **word, int n, struct err *e)
 {
     static const char *const titles[] = {"ID", "TIME", "RESOURCE", "TYPE", ">SIZE", "TAGS"};
@@ -84,6 +99,8 @@ static int run(struct cli *c, void *argp, char **word, int n, struct err *e)
         rc = job_load_snapshots(j, e);
     if (rc == 0 && n > 0)
         rc = cli_resource_name(c, word[0], &resource, e);
+    if (rc == 0 && resource != NULL)
+        rc = check_known(c, j, resource, e);
     if (rc < 0)
         return rc;
     if (c->json)
