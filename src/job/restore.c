@@ -94,8 +94,9 @@ static int place_in_origin(struct job *j, struct restore_plan *p, struct err *e)
                      p->resource);
     else
         p->root = take(m.base);
-    if (rc == 0 && signature == ERR_REFUSED)
-        log_notice("%s", why.msg);
+    if (rc == 0 && signature != 0)
+        log_warning("where %s belongs is not said by a signature that is trusted: %s", p->resource,
+                    why.msg);
     manifest_release(&m);
     p->in_place = true;
     return rc;
