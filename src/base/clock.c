@@ -374,6 +374,15 @@ bool duration_parse(const char *text, int64_t *nanoseconds)
     return true;
 }
 
+/* "2 h 5 min", but "2 h": a second part only where there is one. */
+static void two_parts(char out[32], const char *sign, uint64_t large, const char *unit,
+                      uint64_t small, const char *small_unit)
+{
+    int n = snprintf(out, 32, "%s%u %s", sign, (unsigned)large, unit);
+    if (small > 0 && n > 0 && n < 32)
+        (void)snprintf(out + n, (size_t)(32 - n), " %u %s", (unsigned)small, small_unit);
+}
+
 char *duration_human(int64_t nanoseconds, char out[32])
 {
     const char *sign = nanoseconds < 0 ? "-" : "";
@@ -385,10 +394,10 @@ char *duration_human(int64_t nanoseconds, char out[32])
     else if (tenths < 600)
         (void)snprintf(out, 32, "%s%u.%u s", sign, (unsigned)tenths / 10, (unsigned)tenths % 10);
     else if (min < 60)
-        (void)snprintf(out, 32, "%s%u min %u s", sign, (unsigned)min, (unsigned)(s % 60));
+        two_parts(out, sign, min, "min", s % 60, "s");
     else if (h < 24)
-        (void)snprintf(out, 32, "%s%u h %u min", sign, (unsigned)h, (unsigned)(min % 60));
+        two_parts(out, sign, h, "h", min % 60, "min");
     else
-        (void)snprintf(out, 32, "%s%u d %u h", sign, (unsigned)d, (unsigned)(h % 24));
+        two_parts(out, sign, d, "d", h % 24, "h");
     return out;
 }

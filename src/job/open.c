@@ -70,6 +70,7 @@ static int open_signing(struct job *j, struct err *e)
     if (rc < 0 && rc != ERR_NOT_FOUND)
         return err_prefix(e, "signing key");
     bool has_given = rc == 0;
+    *e = (struct err)ERR_INIT; /* none was configured, which is no failure */
     _cleanup_free_ char *path =
         j->state_dir != NULL ? path_join(j->state_dir, "signing.key") : NULL;
     rc = signing_load(&j->signing, has_given ? buf_str(&given) : NULL, path, true, e);
