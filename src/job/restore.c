@@ -199,6 +199,8 @@ static void on_event(enum target_event what, const char *path, const char *kept,
     case TARGET_SAME: res->same++; break;
     case TARGET_SKIPPED: res->skipped++; break;
     case TARGET_ABOUT: {
+        if (r->options->without_keeping)
+            return; /* undo would only take the restored file away */
         struct ledger_kept k = {.kind = r->plan->type,
                                 .path = (char *)(uintptr_t)path,
                                 .kept = (char *)(uintptr_t)kept};

@@ -72,8 +72,13 @@ int target_is_empty(const char *path, bool *empty, struct err *e)
     *empty = true;
     DIR *d = opendir(path);
     if (d == NULL) {
-        *empty = errno == ENOENT;
-        return errno == ENOENT || errno == ENOTDIR ? 0 : err_sys(e, errno, "cannot list %s", path);
+        int sys = errno;
+        struct stat st;
+        if (sys == ENOENT)
+            return 0;
+        *empty = false;
+        bool is_there = lstat(path, &st) == 0; /* else a part of the path is no directory */
+        return sys == ENOTDIR && is_there ? 0 : err_sys(e, sys, "cannot restore to %s", path);
     }
     struct dirent *entry;
     while ((errno = 0, entry = readdir(d)) != NULL && *empty)
