@@ -28,7 +28,7 @@ class Done:
 
 
 def run(argv, limit=60, input=None, env=None, cwd=None):
-    argv = [os.fspath(a) if not isinstance(a, bytes) else a for a in argv]
+    argv = [a if isinstance(a, bytes) else str(a) for a in argv]
     child = subprocess.Popen(argv, stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, cwd=cwd,
                              start_new_session=True)
