@@ -62,6 +62,13 @@ static void warn_of_gaps(const struct config *c)
             log_notice("%s:%d: no RPO is promised for %s, so `salvor status` cannot miss it",
                        c->path, r->line, r->name);
     }
+    for (size_t k = 0; k < c->njob; k++)
+        if (c->job[k].at != NULL) {
+            log_notice("jobs do not begin by themselves yet: let cron or a timer call `salvor run "
+                       "%s` (\"%s\", in UTC)",
+                       c->job[k].name, c->job[k].at);
+            break;
+        }
 }
 
 static int run(struct cli *c, void *args, char **word, int n, struct err *e)

@@ -162,8 +162,8 @@ static int run(struct cli *c, void *argp, char **word, int n, struct err *e)
     if (rc == 0 && !found && !a->no_config) {
         rc = write_config(c, &chosen, e);
         if (rc == 0 && !chosen) {
-            log_notice("no repository was made yet: set repository.url in %s and run `salvor init` "
-                       "again",
+            log_notice("no repository was made yet: see to repository.url in %s and run `salvor "
+                       "init` again",
                        config_name);
             return 0;
         }

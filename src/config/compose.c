@@ -200,7 +200,8 @@ void config_compose(const struct config_found *f, const char *name, const char *
     uploads(f, &used, out);
     whole(f, repository, &used, out);
     buf_adds(out, "\n"
-                  "# Times as in crontab, in UTC. \"salvor run daily\" runs one by hand.\n"
+                  "# Jobs do not begin by themselves in this version: let cron or a timer call\n"
+                  "# \"salvor run daily\". Times as in crontab, in UTC.\n"
                   "jobs:\n"
                   "  daily:\n"
                   "    at: \"0 2 * * *\"\n"
