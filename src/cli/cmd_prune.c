@@ -27,11 +27,11 @@ static int print(const struct cli *c, const struct prune_result *r, bool dry_run
 {
     if (!c->json) {
         char gone[24], moved[24], left[24];
-        printf("%s %llu of %llu packs (%s), repacked %llu (%s); %s unused stay\n",
+        printf("%s %llu of %llu packs (%s), %s %llu (%s); %s unused stay\n",
                dry_run ? "would remove" : "removed", (unsigned long long)r->packs_removed,
                (unsigned long long)r->packs_before, size_human(r->bytes_removed, gone),
-               (unsigned long long)r->packs_repacked, size_human(r->bytes_repacked, moved),
-               size_human(r->bytes_unused_left, left));
+               dry_run ? "would repack" : "repacked", (unsigned long long)r->packs_repacked,
+               size_human(r->bytes_repacked, moved), size_human(r->bytes_unused_left, left));
         return 0;
     }
     struct json_line l;
