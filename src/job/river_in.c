@@ -35,8 +35,9 @@ struct slice {
 /* One entry of a directory, from the walk until its tree is written. */
 struct entry {
     struct frame *in;
-    struct source_item item;
-    bool dropped; /* vanished or unreadable: not in the tree */
+    struct node node;
+    struct source_item *item; /* while its bytes are read, and with it `node`; else NULL */
+    bool dropped;             /* vanished or unreadable: not in the tree */
     struct slice **slice;
     size_t nslice, slice_cap;
     size_t first;          /* pieces before it were read before the file changed */
@@ -121,7 +122,7 @@ static void entry_free(struct entry *n)
     for (size_t i = 0; i < n->nslice; i++)
         free(n->slice[i]);
     free(n->slice);
-    source_item_release(&n->item);
+    node_release(&n->node);
     free(n);
 }
 
@@ -132,7 +133,7 @@ static int frame_save(struct river *v, struct frame *f, struct id *out, struct e
     for (size_t i = 0; i < f->n; i++) {
         if (f->entry[i]->dropped)
             continue;
-        int rc = tree_writer_add(&w, &f->entry[i]->item.node, e);
+        int rc = tree_writer_add(&w, &f->entry[i]->node, e);
         if (rc < 0)
             return rc;
     }
@@ -150,8 +151,8 @@ static void frame_done(struct river *v, struct frame *f)
             river_fail(v, &e);
         struct frame *up = f->up;
         if (up != NULL) {
-            f->self->item.node.subtree = id;
-            f->self->item.node.has_subtree = true;
+            f->self->node.subtree = id;
+            f->self->node.has_subtree = true;
         } else {
             v->r->content = id;
         }
@@ -177,7 +178,7 @@ static struct frame *frame_new(struct frame *up, struct entry *self)
 
 static void entry_set_content(struct entry *n)
 {
-    struct node *node = &n->item.node;
+    struct node *node = &n->node;
     size_t count = n->nslice - n->first;
     free(node->content);
     node->content = count > 0 ? mem_array(count, sizeof *node->content) : NULL;
@@ -236,7 +237,7 @@ static void slice_hand_on(struct river *v, struct entry *n, struct slab *s, size
 static size_t cut(const struct river *v, const struct entry *n, const uint8_t *data, size_t len,
                   bool end)
 {
-    size_t piece = n->item.cut.piece;
+    size_t piece = n->item->cut.piece;
     if (piece > 0)
         return len >= piece ? piece : end ? len : 0;
     size_t at = chunker_cut(&v->chunker, data, len);
@@ -286,9 +287,9 @@ static void entry_missing(struct river *v, struct entry *n, const struct err *wh
     if (why->code == ERR_CANCELLED)
         river_fail(v, why);
     else if (why->code == ERR_NOT_FOUND)
-        remark(v, &v->r->notes, n->item.path, "vanished between listing and reading");
+        remark(v, &v->r->notes, n->item->path, "vanished between listing and reading");
     else
-        remark(v, &v->r->missing, n->item.path, why->msg);
+        remark(v, &v->r->missing, n->item->path, why->msg);
 }
 
 static void read_bytes(struct river *v, struct entry *n)
@@ -297,25 +298,27 @@ static void read_bytes(struct river *v, struct entry *n)
     for (int attempt = 1;; attempt++) {
         _cleanup_(stream_closep) struct stream *s = NULL;
         struct err e = ERR_INIT;
-        int rc = source_open(&n->item, &s, &e);
+        int rc = source_open(n->item, &s, &e);
         if (rc == 0) {
             total = 0;
             n->first = n->nslice;
             rc = read_stream(v, n, s, &total, &e);
         }
         if (rc == 0 && !atomic_load(&v->failed))
-            rc = source_verdict(&n->item, s, total, &e);
+            rc = source_verdict(n->item, s, total, &e);
         if (rc == ERR_CHANGED && attempt < READ_ATTEMPTS)
             continue;
         if (rc == ERR_CHANGED)
             remark(
-                v, &v->r->missing, n->item.path,
+                v, &v->r->missing, n->item->path,
                 "changed each time while it was read; what was read is kept, but it may mix states");
         else if (rc < 0)
             entry_missing(v, n, &e);
         break;
     }
-    n->item.node.size = total;
+    n->node = n->item->node;
+    n->item->node = (struct node){0};
+    n->node.size = total;
     (void)pthread_mutex_lock(&v->mutex);
     v->r->bytes += n->dropped ? 0 : total;
     v->r->files += !n->dropped;
@@ -326,9 +329,12 @@ static int entry_read(void *item, void *arg, struct err *unused)
 {
     (void)unused;
     struct river *v = arg;
+    struct entry *n = item;
     if (!atomic_load(&v->failed))
-        read_bytes(v, item);
-    entry_done(v, item);
+        read_bytes(v, n);
+    source_item_release(n->item);
+    free(take(n->item));
+    entry_done(v, n);
     return 0;
 }
 
@@ -350,18 +356,28 @@ static const struct node *before(struct frame *f, const char *name)
     return NULL;
 }
 
-static bool take_content_from(struct river *v, struct entry *n, const struct node *old)
+/* Whether the earlier entry's blobs are all there and make up its size. */
+static bool content_is_whole(const struct river *v, const struct node *old)
 {
-    if (old == NULL || old->type != NODE_FILE || !source_unchanged(&n->item, old))
-        return false;
-    for (size_t i = 0; i < old->ncontent; i++)
-        if (!repo_has_blob(v->r->job->repo, BLOB_DATA, &old->content[i]))
+    uint64_t size = 0;
+    struct blob_place place;
+    for (size_t i = 0; i < old->ncontent; i++) {
+        if (!repo_find_blob(v->r->job->repo, BLOB_DATA, &old->content[i], &place))
             return false;
-    struct node *node = &n->item.node;
+        size += place.plain_length;
+    }
+    return size == old->size;
+}
+
+static bool take_content_from(struct river *v, struct source_item *i, const struct node *old)
+{
+    if (old == NULL || old->type != NODE_FILE || !source_unchanged(i, old) ||
+        !content_is_whole(v, old))
+        return false;
+    struct node *node = &i->node;
     free(node->content);
     node->content = mem_dup(old->content, old->ncontent * sizeof *old->content);
     node->ncontent = old->ncontent;
-    node->has_content = true;
     return true;
 }
 
@@ -376,37 +392,54 @@ static void load_before(struct river *v, struct frame *f, const struct id *tree)
     }
 }
 
-static void walk_enter(struct river *v, struct frame **at, struct entry *n)
+/* A new entry of the directory that the walker is in. It takes the node over. */
+static struct entry *entry_new(struct frame *f, struct node *node)
 {
-    const struct node *old = before(*at, n->item.node.name);
-    struct frame *f = frame_new(*at, n);
+    struct entry *n = mem_zero(sizeof *n);
+    n->in = f;
+    n->node = *node;
+    *node = (struct node){0};
+    mem_grow(&f->entry, f->n, &f->cap, sizeof *f->entry);
+    f->entry[f->n++] = n;
+    (void)atomic_fetch_add(&f->pending, 1);
+    return n;
+}
+
+static void walk_enter(struct river *v, struct frame **at, struct source_item *i)
+{
+    const struct node *old = before(*at, i->node.name);
+    struct frame *f = frame_new(*at, entry_new(*at, &i->node));
     if (old != NULL && old->type == NODE_DIR && old->has_subtree)
         load_before(v, f, &old->subtree);
     v->r->dirs++;
     *at = f;
 }
 
-static void walk_leaf(struct river *v, struct frame *at, struct entry *n)
+static void walk_leaf(struct river *v, struct frame *at, struct source_item *i)
 {
     struct progress *p = &v->r->job->progress;
-    bool file = n->item.node.type == NODE_FILE;
-    n->item.node.has_content = file;
-    if (n->item.has_bytes && !take_content_from(v, n, before(at, n->item.node.name))) {
+    bool file = i->node.type == NODE_FILE;
+    i->node.has_content = file;
+    if (i->has_bytes && !take_content_from(v, i, before(at, i->node.name))) {
         struct err e = ERR_INIT;
+        struct node later = {0}; /* the reader moves the item's into the entry */
+        struct entry *n = entry_new(at, &later);
+        n->item = mem_dup(i, sizeof *i);
+        *i = (struct source_item){0};
         atomic_init(&n->pending, 1);
         if (pool_submit(v->readers, n, &e) < 0)
             river_fail(v, &e);
         return;
     }
+    uint64_t size = file ? i->node.size : 0;
     (void)pthread_mutex_lock(&v->mutex);
-    if (file) {
-        v->r->files++;
-        v->r->bytes += n->item.node.size;
-        v->r->unchanged += n->item.has_bytes;
-    }
+    v->r->files += file;
+    v->r->bytes += size;
+    v->r->unchanged += file && i->has_bytes;
     (void)pthread_mutex_unlock(&v->mutex);
-    (void)atomic_fetch_add(&p->bytes, file ? n->item.node.size : 0);
+    (void)atomic_fetch_add(&p->bytes, size);
     (void)atomic_fetch_add(&p->items, 1);
+    (void)entry_new(at, &i->node);
     frame_done(v, at);
 }
 
@@ -417,43 +450,38 @@ static void walk_problem(struct river *v, const struct source_item *i)
            gone ? "vanished while it was listed" : i->problem.msg);
 }
 
+static int walk_step(struct river *v, struct frame **at, struct source_item *i, struct err *e)
+{
+    struct frame *f = *at;
+    switch (i->step) {
+    case SOURCE_ENTER: walk_enter(v, at, i); break;
+    case SOURCE_LEAF: walk_leaf(v, f, i); break;
+    case SOURCE_PROBLEM: walk_problem(v, i); break;
+    case SOURCE_END: break;
+    case SOURCE_LEAVE:
+        if (f->up == NULL)
+            return err_set(e, ERR_INTERNAL, "the source leaves a directory that it did not enter");
+        *at = f->up;
+        frame_done(v, f);
+        break;
+    }
+    return 0;
+}
+
 static int walk(struct river *v, struct frame **at, struct err *e)
 {
-    for (;;) {
-        int rc = cancel_check(e);
-        if (rc < 0)
-            return rc;
-        if (atomic_load(&v->failed))
-            return 0;
-        struct entry *n = mem_zero(sizeof *n);
-        rc = source_next(v->r->source, &n->item, e);
-        enum source_step step = n->item.step;
-        if (rc == 0 && (step == SOURCE_ENTER || step == SOURCE_LEAF)) {
-            struct frame *f = *at;
-            n->in = f;
-            mem_grow(&f->entry, f->n, &f->cap, sizeof *f->entry);
-            f->entry[f->n++] = n;
-            (void)atomic_fetch_add(&f->pending, 1);
-            if (step == SOURCE_ENTER)
-                walk_enter(v, at, n);
-            else
-                walk_leaf(v, f, n);
-            continue;
-        }
-        if (rc == 0 && step == SOURCE_PROBLEM)
-            walk_problem(v, &n->item);
-        entry_free(n);
-        if (rc < 0 || step == SOURCE_END)
-            return rc;
-        if (step == SOURCE_LEAVE) {
-            struct frame *up = (*at)->up;
-            if (up == NULL)
-                return err_set(e, ERR_INTERNAL,
-                               "the source leaves a directory that it did not enter");
-            frame_done(v, *at);
-            *at = up;
-        }
+    int rc = 0;
+    for (bool end = false; rc == 0 && !end && !atomic_load(&v->failed);) {
+        struct source_item i = {0};
+        rc = cancel_check(e);
+        if (rc == 0)
+            rc = source_next(v->r->source, &i, e);
+        if (rc == 0)
+            rc = walk_step(v, at, &i, e);
+        end = i.step == SOURCE_END;
+        source_item_release(&i);
     }
+    return rc;
 }
 
 static void slabs_free(struct river *v)
