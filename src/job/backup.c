@@ -194,16 +194,9 @@ static char *source_base(struct backup *b)
     if (source_describe(b->source, &out, &e) < 0)
         return NULL;
     json_end_object(&out);
-    char *base = NULL;
     struct json_in in;
     json_in_init(&in, text.data, text.len);
-    json_object(&in);
-    for (const char *key; (key = json_next_key(&in)) != NULL;) {
-        if (strcmp(key, "base") == 0 && base == NULL)
-            base = json_get_text(&in);
-        else
-            json_skip(&in);
-    }
+    char *base = manifest_parse_base(&in);
     if (json_in_finish(&in, "the source's description", &e) < 0)
         free(take(base));
     return base;
@@ -359,7 +352,7 @@ static int carry_out(struct backup *b, struct err *e)
     return 0;
 }
 
-static void progress_reset(struct progress *p)
+void progress_reset(struct progress *p)
 {
     atomic_store(&p->bytes, 0);
     atomic_store(&p->bytes_total, 0);

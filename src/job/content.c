@@ -52,6 +52,16 @@ int snapshot_read_file(struct job *j, const struct snapshot *s, const char *path
     return 0;
 }
 
+int path_place(const char *path, const char *part)
+{
+    if (part == NULL)
+        return 1;
+    size_t len = strlen(part), have = strlen(path);
+    if (strncmp(path, part, len) == 0 && (path[len] == '/' || path[len] == '\0'))
+        return 1;
+    return strncmp(path, part, have) == 0 && part[have] == '/' ? 0 : -1;
+}
+
 struct measure {
     const char *part;
     uint64_t files, bytes;
@@ -62,27 +72,31 @@ static int measure_node(const char *path, const struct node *n, bool *enter, voi
 {
     (void)e;
     struct measure *m = arg;
-    if (m->part != NULL) {
-        size_t len = strlen(m->part), have = strlen(path);
-        bool inside = strncmp(path, m->part, len) == 0 && (path[len] == '/' || path[len] == '\0');
-        bool above = strncmp(path, m->part, have) == 0 && m->part[have] == '/';
-        if (!inside) {
-            *enter = above;
-            return 0;
-        }
-    }
-    if (n->type == NODE_FILE) {
+    int place = path_place(path, m->part);
+    *enter = *enter && place >= 0;
+    if (place > 0 && n->type == NODE_FILE) {
         m->files++;
         m->bytes += n->size;
     }
     return 0;
 }
 
+/* The restore itself names what cannot be read. */
+static int measure_past(const char *path, const struct err *why, void *arg, struct err *e)
+{
+    (void)path;
+    (void)arg;
+    if (why->code != ERR_CANCELLED)
+        return 0;
+    *e = *why;
+    return e->code;
+}
+
 int content_measure(struct job *j, const struct id *tree, const char *part, uint64_t *files,
                     uint64_t *bytes, struct err *e)
 {
     struct measure m = {.part = part};
-    int rc = tree_walk(j->repo, tree, measure_node, &m, e);
+    int rc = tree_walk_past(j->repo, tree, measure_node, measure_past, &m, e);
     *files = m.files;
     *bytes = m.bytes;
     return rc;

@@ -83,7 +83,8 @@ _warn_unused_ int job_backup(struct job *j, const struct config_resource *r,
 struct restore_options {
     struct snapshot_query query;
     const char *to;   /* a directory; NULL: in place */
-    const char *part; /* only this path below content/ and what is in it; NULL: all */
+    const char *part; /* only this path below content/ and what is in it; NULL: all. A leading or
+                         trailing slash does no harm */
     bool dry_run;
     bool without_keeping;   /* in place: do not keep what is there */
     target_event_fn *event; /* each entry; may be NULL */
@@ -95,6 +96,7 @@ struct restore_plan {
     char *resource,
         *type;  /* "files", "sqlite", "stream"; "foreign" for a snapshot that salvor did not make */
     char *root; /* directory that content goes below, absolute */
+    char *part; /* as trees have it; NULL: all */
     bool in_place;
     bool target_empty;      /* nothing there: needs no confirmation */
     bool older_than_newest; /* a newer good snapshot exists */

@@ -7,11 +7,19 @@
 #include "source/source.h"
 #include "target/target.h"
 
+/* ---- backup.c ---- */
+void progress_reset(struct progress *p);
+
 /* ---- open.c ---- */
 /* The driver that reads what `r` names. `input` (RESOURCE_STREAM only) is taken over, also on
  * failure. */
 _warn_unused_ int job_source_new(const struct config_resource *r, struct stream *input,
                                  struct source **out, struct err *e);
+
+/* ---- restore.c ---- */
+/* The shared lock; without one, said once, where none can be written: somebody who may only read
+ * must be able to restore and to verify. */
+_warn_unused_ int lock_for_reading(struct job *j, struct err *e);
 
 /* ---- river_in.c: source -> blobs and trees ---- */
 struct river_in {
@@ -34,6 +42,7 @@ struct river_out {
     struct target *target;
     struct id tree;   /* what goes to the target's root */
     const char *part; /* only this path and what is in it; NULL: all */
+    bool dry_run;     /* the target writes nothing, so nothing is fetched but to be compared */
     /* results */
     uint64_t files, bytes, bytes_fetched;
     struct str_list missing;
@@ -56,6 +65,9 @@ void manifest_release(struct manifest *m);
 _warn_unused_ int manifest_write(struct job *j, const struct config_resource *r,
                                  const struct backup_options *o, const struct backup_result *res,
                                  const struct river_in *in, struct buf *out, struct err *e);
+/* Reads the object that source_describe wrote: its "base", exactly ("base_bytes" where it is not
+ * text). NULL when there is none; the caller frees. */
+char *manifest_parse_base(struct json_in *in);
 /* Reads the manifest of a snapshot. `signature` gets the result of its check: 0, ERR_CORRUPT
  * (altered or not fitting), ERR_REFUSED (by a key that is not trusted), ERR_NOT_FOUND (none); `why`
  * the message. */
@@ -72,7 +84,10 @@ _warn_unused_ int snapshot_content(struct job *j, const struct snapshot *s, stru
 /* Appends a whole file of a snapshot, for small ones: at most out's cap. */
 _warn_unused_ int snapshot_read_file(struct job *j, const struct snapshot *s, const char *path,
                                      struct buf *out, struct err *e);
-/* Files and bytes below a node or tree. */
+/* Whether `path` is in the part that is asked for (1), above it (0), or neither (-1). NULL is all.
+ */
+int path_place(const char *path, const char *part);
+/* Files and bytes below a tree or a part of it, as far as they can be read. */
 _warn_unused_ int content_measure(struct job *j, const struct id *tree, const char *part,
                                   uint64_t *files, uint64_t *bytes, struct err *e);
 /* Whether a snapshot is complete: not tagged "partial". */

@@ -23,6 +23,7 @@ void restore_plan_release(struct restore_plan *p)
     free(p->resource);
     free(p->type);
     free(p->root);
+    free(p->part);
     *p = (struct restore_plan){0};
 }
 
@@ -31,8 +32,7 @@ void restore_result_release(struct restore_result *r)
     str_list_release(&r->missing);
 }
 
-/* Somebody who may only read must be able to restore: then without a lock, said once. */
-static int lock_for_reading(struct job *j, struct err *e)
+int lock_for_reading(struct job *j, struct err *e)
 {
     int rc = repo_lock(j->repo, LOCK_SHARED, e);
     if (rc == ERR_DENIED || rc == ERR_FULL) {
@@ -73,7 +73,7 @@ static int choose_snapshot(struct job *j, const char *resource, const struct res
 /* The manifest tells where content was read from. One that was altered is not believed. */
 static int place_in_origin(struct job *j, struct restore_plan *p, struct err *e)
 {
-    if (str_eq(p->type, "foreign") || str_eq(p->type, "stream"))
+    if (!str_eq(p->type, "files") && !str_eq(p->type, "sqlite"))
         return err_set(e, ERR_USAGE,
                        "%s has no place of its own to go back to; say where with --to DIR",
                        p->resource);
@@ -118,6 +118,26 @@ static int add_past(const struct ledger_run *r, void *arg, struct err *e)
     return 0;
 }
 
+/* "./a//b/" as trees have it: "a/b"; NULL for what means all. */
+static int clean_part(const char *part, char **out, struct err *e)
+{
+    _cleanup_(buf_release) struct buf clean = BUF_INIT(BUF_TEXT);
+    for (const char *p = part != NULL ? part : ""; *p != '\0';) {
+        size_t len = strcspn(p, "/");
+        if (len == 2 && p[0] == '.' && p[1] == '.')
+            return err_set(e, ERR_USAGE, "%s: write the path as it is in the snapshot, without ..",
+                           part);
+        if (len > 0 && !(len == 1 && p[0] == '.')) {
+            if (clean.len > 0)
+                buf_adds(&clean, "/");
+            buf_add(&clean, p, len);
+        }
+        p += len + (p[len] == '/');
+    }
+    *out = clean.len > 0 ? buf_take(&clean) : NULL;
+    return 0;
+}
+
 static void forecast(struct job *j, struct restore_plan *p)
 {
     struct past past = {.n = 0};
@@ -130,7 +150,9 @@ static void forecast(struct job *j, struct restore_plan *p)
 static int fill_plan(struct job *j, const char *resource, const struct restore_options *o,
                      struct restore_plan *p, struct err *e)
 {
-    int rc = lock_for_reading(j, e);
+    int rc = clean_part(o->part, &p->part, e);
+    if (rc == 0)
+        rc = lock_for_reading(j, e);
     if (rc == 0)
         rc = job_load(j, e);
     if (rc == 0)
@@ -148,12 +170,12 @@ static int fill_plan(struct job *j, const char *resource, const struct restore_o
     if (rc == 0)
         rc = snapshot_content(j, &p->snapshot, &content, e);
     if (rc == 0)
-        rc = content_measure(j, &content, o->part, &p->files, &p->bytes, e);
+        rc = content_measure(j, &content, p->part, &p->files, &p->bytes, e);
     if (rc < 0)
         return rc;
-    if (o->part != NULL && p->files == 0) {
+    if (p->part != NULL && p->files == 0) {
         _cleanup_(node_release) struct node n = {0};
-        rc = tree_lookup(j->repo, &content, o->part, &n, e);
+        rc = tree_lookup(j->repo, &content, p->part, &n, e);
         if (rc < 0)
             return rc;
     }
@@ -180,6 +202,7 @@ struct restore {
     struct restore_result *result;
     struct ledger_run run;
     struct str_list kept; /* where the files that were replaced are now */
+    size_t unrecorded;    /* that the ledger did not take */
 };
 
 /* Counts, remembers for undo, and passes on. The target calls it from one thread at a time, but not
@@ -197,7 +220,10 @@ static void on_event(enum target_event what, const char *path, const char *kept,
             str_list_add(&r->kept, kept);
         break;
     case TARGET_SAME: res->same++; break;
-    case TARGET_SKIPPED: res->skipped++; break;
+    case TARGET_SKIPPED:
+        res->skipped++;
+        str_list_add_take(&res->missing, str_fmt("%s: %s", path, why != NULL ? why : "left out"));
+        break;
     case TARGET_ABOUT: {
         if (r->options->without_keeping)
             return; /* undo would only take the restored file away */
@@ -206,7 +232,7 @@ static void on_event(enum target_event what, const char *path, const char *kept,
                                 .kept = (char *)(uintptr_t)kept};
         struct err e = ERR_INIT;
         if (r->plan->in_place && r->job->ledger != NULL && r->run.id != 0 &&
-            ledger_keep(r->job->ledger, r->run.id, &k, &e) < 0)
+            ledger_keep(r->job->ledger, r->run.id, &k, &e) < 0 && r->unrecorded++ == 0)
             log_warning("`salvor undo` will not know of %s: %s", path, e.msg);
         return;
     }
@@ -234,12 +260,13 @@ static int open_target(struct restore *r, struct target **out, struct err *e)
 static int carry_out(struct restore *r, struct err *e)
 {
     struct job *j = r->job;
-    struct river_out out = {.job = j, .part = r->options->part};
+    struct river_out out = {.job = j, .part = r->plan->part, .dry_run = r->options->dry_run};
     int rc = snapshot_content(j, &r->plan->snapshot, &out.tree, e);
     if (rc == 0)
         rc = open_target(r, &out.target, e);
     if (rc < 0)
         return rc;
+    progress_reset(&j->progress);
     atomic_store(&j->progress.bytes_total, r->plan->bytes);
     atomic_store(&j->progress.items_total, r->plan->files);
     atomic_store(&j->progress.phase, "restoring");
@@ -250,9 +277,9 @@ static int carry_out(struct restore *r, struct err *e)
     res->files = out.files;
     res->bytes = out.bytes;
     res->bytes_fetched = out.bytes_fetched;
-    str_list_sort(&out.missing);
     for (size_t i = 0; i < out.missing.n; i++)
         str_list_add(&res->missing, out.missing.s[i]);
+    str_list_sort(&res->missing);
     river_out_release(&out);
     if (rc == 0 && res->missing.n > 0) {
         bool nothing = res->created + res->replaced + res->same == 0;
@@ -300,6 +327,11 @@ int job_restore(struct job *j, const struct restore_plan *p, const struct restor
         r.run.has_tree = true;
         record_end(j, &r.run, rc, e);
     }
+    if (r.unrecorded > 0)
+        log_warning(
+            "`salvor undo` does not know of %zu of the changes; what was replaced is beside "
+            "the new files, as *" KEEP_SUFFIX,
+            r.unrecorded);
     repo_unlock(j->repo);
     if (p->in_place && r.kept.n > 0 && (rc == 0 || rc == ERR_PARTIAL))
         save_replaced(&r);

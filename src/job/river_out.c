@@ -12,25 +12,24 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 enum {
     WINDOW_WANTS = 16384,     /* blobs that are sorted together */
     WINDOW_BYTES = 256 << 20, /* plaintext in them */
     RANGE_MOST = 4 << 20,     /* bytes asked of the store at once, unless one blob is larger */
-    FILES_OPEN = 400,         /* below the usual limit of 1,024 descriptors */
+    FILES_OPEN = 400,
     CONNECTIONS_MOST = 8,
+    FAILURES_MOST = 8, /* reads that fail in a row before the store is asked whether it is there */
 };
 
 /* A file on its way. */
 struct file_out {
     struct target_file *file;
     char *path;
-    uint64_t inode, device;
-    bool linked;           /* other names of it follow or came before */
     bool old;              /* the destination has bytes that may be the same */
     atomic_size_t pending; /* wants not written, and one while it is being announced */
     atomic_bool bad;
-    struct file_out *next, *prev; /* among the linked ones in flight */
 };
 
 /* A blob at a place of a file. */
@@ -56,6 +55,7 @@ struct hands {
 struct river {
     struct river_out *r;
     struct pool *pool;
+    size_t files_most;
     struct want *want; /* the window */
     size_t n, cap;
     uint64_t window_bytes;
@@ -63,7 +63,7 @@ struct river {
     pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t file_closed;
     size_t files_open;
-    struct file_out *linked;
+    unsigned failed_reads; /* of the store, in a row */
     struct hands *idle;
     struct err err;
     atomic_bool failed;
@@ -126,14 +126,6 @@ static void file_close(struct river *v, struct file_out *f)
 {
     (void)pthread_mutex_lock(&v->mutex);
     v->files_open--;
-    if (f->linked) {
-        if (f->prev != NULL)
-            f->prev->next = f->next;
-        else
-            v->linked = f->next;
-        if (f->next != NULL)
-            f->next->prev = f->prev;
-    }
     (void)pthread_cond_broadcast(&v->file_closed);
     (void)pthread_mutex_unlock(&v->mutex);
     free(f->path);
@@ -202,6 +194,21 @@ static int blob_open(struct river *v, const struct want *w, struct hands *h, uin
     return repo_load_blob(repo, BLOB_DATA, &w->blob, &h->plain, e);
 }
 
+/* One pack that cannot be read costs the files in it; a store that is away would cost hours of
+ * retries for each of all the others. */
+static void count_read(struct river *v, int rc, const struct err *why)
+{
+    bool away = rc < 0 && rc != ERR_NOT_FOUND && rc != ERR_CORRUPT;
+    (void)pthread_mutex_lock(&v->mutex);
+    v->failed_reads = away ? v->failed_reads + 1 : 0;
+    bool ask = v->failed_reads > 0 && v->failed_reads % FAILURES_MOST == 0;
+    (void)pthread_mutex_unlock(&v->mutex);
+    uint64_t size;
+    struct err e = ERR_INIT;
+    if (ask && store_stat(repo_store(v->r->job->repo), "config", &size, &e) < 0)
+        river_fail(v, why);
+}
+
 static void fetch_range(struct river *v, struct fetch *f, struct hands *h)
 {
     uint32_t from = f->want[0].place.offset;
@@ -210,14 +217,17 @@ static void fetch_range(struct river *v, struct fetch *f, struct hands *h)
     char name[REPO_NAME_MAX];
     struct err range = ERR_INIT, e = ERR_INIT;
     buf_clear(&h->sealed);
-    bool have = store_get(repo_store(v->r->job->repo), repo_file_name("data", &last->pack, name),
-                          from, len, &h->sealed, &range) == 0;
-    int rc = 0;
+    int rc = store_get(repo_store(v->r->job->repo), repo_file_name("data", &last->pack, name), from,
+                       len, &h->sealed, &range);
+    bool have = rc == 0;
+    count_read(v, rc, &range);
     for (size_t i = 0; i < f->n; i++) {
         struct want *w = &f->want[i];
         bool again = i > 0 && id_equal(&w->blob, &w[-1].blob);
-        if (!again) {
+        if (!again && !atomic_load(&v->failed)) {
             rc = blob_open(v, w, h, from, have, &e);
+            if (!have)
+                count_read(v, rc, &e);
             if (rc == 0) {
                 (void)pthread_mutex_lock(&v->mutex);
                 v->r->bytes_fetched += h->plain.len;
@@ -332,42 +342,21 @@ static void wait_files(struct river *v, size_t most)
     (void)pthread_mutex_unlock(&v->mutex);
 }
 
-/* A further name of a file that is still being written has to wait for it. */
-static void wait_linked(struct river *v, const struct node *n)
-{
-    (void)pthread_mutex_lock(&v->mutex);
-    bool wait = false;
-    for (struct file_out *f = v->linked; f != NULL && !wait; f = f->next)
-        wait = f->inode == n->inode && f->device == n->device_id;
-    (void)pthread_mutex_unlock(&v->mutex);
-    if (wait)
-        wait_files(v, 1);
-}
-
-static struct file_out *file_open(struct river *v, struct target_file *file, const char *path,
-                                  const struct node *n)
+static struct file_out *file_open(struct river *v, struct target_file *file, const char *path)
 {
     struct file_out *f = mem_zero(sizeof *f);
     f->file = file;
     f->path = str_dup(path);
-    f->inode = n->inode;
-    f->device = n->device_id;
-    f->linked = n->links > 1;
     f->old = target_old_size(file) > 0;
     atomic_init(&f->pending, 1);
     (void)pthread_mutex_lock(&v->mutex);
     v->files_open++;
-    if (f->linked) {
-        f->next = v->linked;
-        if (f->next != NULL)
-            f->next->prev = f;
-        v->linked = f;
-    }
     (void)pthread_mutex_unlock(&v->mutex);
     return f;
 }
 
-/* Collects what the file's blobs are; false when one of them is in no index. */
+/* Collects what the file's blobs are; false when one of them is in no index, or when they do not
+ * make up the file. */
 static bool plan_file(struct river *v, struct file_out *f, const struct node *n, struct want *wants)
 {
     uint64_t at = 0;
@@ -385,7 +374,13 @@ static bool plan_file(struct river *v, struct file_out *f, const struct node *n,
         }
         at += w->place.plain_length;
     }
-    return true;
+    if (at == n->size)
+        return true;
+    struct err e = ERR_INIT;
+    (void)err_set(&e, ERR_CORRUPT, "its blobs hold %llu bytes, but it is said to have %llu",
+                  (unsigned long long)at, (unsigned long long)n->size);
+    file_bad(v, f, &e);
+    return false;
 }
 
 /* Whether the destination holds exactly these bytes. */
@@ -405,7 +400,7 @@ static bool all_there(struct river *v, struct file_out *f, const struct node *n,
 static void restore_file(struct river *v, struct target_file *file, const char *path,
                          const struct node *n)
 {
-    struct file_out *f = file_open(v, file, path, n);
+    struct file_out *f = file_open(v, file, path);
     _cleanup_free_ struct want *wants = mem_array(n->ncontent, sizeof *wants);
     bool planned = plan_file(v, f, n, wants);
     if (planned && all_there(v, f, n, wants)) {
@@ -417,7 +412,7 @@ static void restore_file(struct river *v, struct target_file *file, const char *
         file_close(v, f);
         return;
     }
-    for (size_t i = 0; planned && i < n->ncontent; i++) {
+    for (size_t i = 0; planned && !v->r->dry_run && i < n->ncontent; i++) {
         if (v->n == WINDOW_WANTS || v->window_bytes > WINDOW_BYTES)
             window_flush(v);
         (void)atomic_fetch_add(&f->pending, 1);
@@ -430,17 +425,6 @@ static void restore_file(struct river *v, struct target_file *file, const char *
 
 /* ---- the walk ---- */
 
-/* Whether `path` is in the part that is asked for (1), above it (0), or neither (-1). */
-static int place_of(const char *path, const char *part)
-{
-    if (part == NULL)
-        return 1;
-    size_t len = strlen(part), have = strlen(path);
-    if (strncmp(path, part, len) == 0 && (path[len] == '/' || path[len] == '\0'))
-        return 1;
-    return strncmp(path, part, have) == 0 && part[have] == '/' ? 0 : -1;
-}
-
 static int visit(const char *path, const struct node *n, bool *enter, void *arg, struct err *e)
 {
     struct river *v = arg;
@@ -452,7 +436,7 @@ static int visit(const char *path, const struct node *n, bool *enter, void *arg,
         return 0;
     }
     struct err why = ERR_INIT;
-    int place = place_of(path, v->r->part);
+    int place = path_place(path, v->r->part);
     if (place < 0 || (place == 0 && n->type != NODE_DIR)) {
         *enter = false;
         return 0;
@@ -467,15 +451,23 @@ static int visit(const char *path, const struct node *n, bool *enter, void *arg,
     if (n->type == NODE_FILE) {
         v->r->files++;
         v->r->bytes += n->size;
-        if (n->links > 1)
-            wait_linked(v, n);
     }
-    wait_files(v, FILES_OPEN);
+    if (n->type == NODE_SOCKET) /* made anew by its program */
+        return 0;
+    wait_files(v, v->files_most);
     struct target_file *file = NULL;
     if (target_begin(v->r->target, path, n, &file, &why) < 0)
         missing(v, path, &why);
     else if (file != NULL)
         restore_file(v, file, path, n);
+    return 0;
+}
+
+/* A directory that cannot be listed costs what is in it, not the rest. */
+static int visit_bad(const char *path, const struct err *why, void *arg, struct err *e)
+{
+    (void)e;
+    missing(arg, path, why);
     return 0;
 }
 
@@ -497,17 +489,27 @@ static size_t fetchers(const struct store_properties *p)
     return most > cpus ? most : cpus;
 }
 
+/* A file may need three descriptors: what is there, what is written, and its directory. */
+static size_t files_most(void)
+{
+    enum { OTHERS = 100, FEWEST = 8 };
+    struct rlimit l;
+    if (getrlimit(RLIMIT_NOFILE, &l) < 0 || l.rlim_cur > OTHERS + 3 * FILES_OPEN)
+        return FILES_OPEN;
+    return l.rlim_cur > OTHERS + 3 * FEWEST ? (size_t)(l.rlim_cur - OTHERS) / 3 : FEWEST;
+}
+
 int river_out_run(struct river_out *r, struct err *e)
 {
     const struct store_properties *p = store_properties(repo_store(r->job->repo));
-    struct river v = {.r = r, .gap = p->min_range_gap};
+    struct river v = {.r = r, .gap = p->min_range_gap, .files_most = files_most()};
     (void)pthread_mutex_init(&v.mutex, NULL);
     (void)pthread_cond_init(&v.file_closed, NULL);
     size_t threads = fetchers(p);
     v.pool = pool_new(threads, 2 * threads, fetch_run, fetch_drop, &v);
 
     struct err why = ERR_INIT;
-    if (tree_walk(r->job->repo, &r->tree, visit, &v, &why) < 0)
+    if (tree_walk_past(r->job->repo, &r->tree, visit, visit_bad, &v, &why) < 0)
         river_fail(&v, &why);
     window_flush(&v);
     pool_free(v.pool);

@@ -43,6 +43,11 @@ _warn_unused_ int tree_lookup(struct repo *r, const struct id *root, const char 
 typedef int tree_fn(const char *path, const struct node *n, bool *enter, void *arg, struct err *e);
 _warn_unused_ int tree_walk(struct repo *r, const struct id *root, tree_fn *fn, void *arg,
                             struct err *e);
+/* The same, but of a directory below the root whose tree cannot be read only `bad` is told, and the
+ * walk goes on behind it. When `bad` fails, so does this. */
+typedef int tree_bad_fn(const char *path, const struct err *why, void *arg, struct err *e);
+_warn_unused_ int tree_walk_past(struct repo *r, const struct id *root, tree_fn *fn,
+                                 tree_bad_fn *bad, void *arg, struct err *e);
 
 /* What `fn` is asked about each blob that is used, once per blob for trees, each time for data. */
 typedef int blob_use_fn(enum blob_type type, const struct id *id, void *arg, struct err *e);

@@ -349,6 +349,9 @@ struct level {
 
 struct walk {
     struct repo *repo;
+    tree_fn *fn;
+    tree_bad_fn *bad; /* NULL: what is bad ends the walk */
+    void *arg;
     struct level *level;
     size_t depth, cap;
     struct buf path;
@@ -369,30 +372,44 @@ static int walk_enter(struct walk *w, const struct id *tree, struct err *e)
     *l = (struct level){.path_len = w->path.len};
     int rc = tree_load(w->repo, tree, &l->tree, e);
     if (rc != 0)
-        return w->path.len > 0 ? err_prefix(e, "%s", buf_str(&w->path)) : rc;
+        return rc;
     w->depth++;
     return 0;
 }
 
-static int walk_node(struct walk *w, const struct node *n, tree_fn *fn, void *arg, struct err *e)
+static int walk_node(struct walk *w, const struct node *n, struct err *e)
 {
     bool enter = n->type == NODE_DIR;
     int rc = w->path.len > 0 ? buf_append(&w->path, "/", 1, e) : 0;
     if (rc == 0)
         rc = buf_append(&w->path, n->name, strlen(n->name), e);
     if (rc == 0)
-        rc = fn(buf_str(&w->path), n, &enter, arg, e);
+        rc = w->fn(buf_str(&w->path), n, &enter, w->arg, e);
     if (rc != 0 || !enter || n->type != NODE_DIR)
         return rc;
+    struct err why = ERR_INIT;
     if (!n->has_subtree)
-        return err_set(e, ERR_CORRUPT, "%s is a directory whose entries are not recorded",
-                       buf_str(&w->path));
-    return walk_enter(w, &n->subtree, e);
+        rc = err_set(&why, ERR_CORRUPT, "a directory whose entries are not recorded");
+    else
+        rc = walk_enter(w, &n->subtree, &why);
+    if (rc == 0)
+        return 0;
+    if (w->bad != NULL)
+        return w->bad(buf_str(&w->path), &why, w->arg, e);
+    *e = why;
+    return err_prefix(e, "%s", buf_str(&w->path));
 }
 
 int tree_walk(struct repo *r, const struct id *root, tree_fn *fn, void *arg, struct err *e)
 {
-    _cleanup_(walk_release) struct walk w = {.repo = r, .path = BUF_INIT(BUF_TEXT)};
+    return tree_walk_past(r, root, fn, NULL, arg, e);
+}
+
+int tree_walk_past(struct repo *r, const struct id *root, tree_fn *fn, tree_bad_fn *bad, void *arg,
+                   struct err *e)
+{
+    _cleanup_(walk_release) struct walk w = {
+        .repo = r, .fn = fn, .bad = bad, .arg = arg, .path = BUF_INIT(BUF_TEXT)};
     int rc = walk_enter(&w, root, e);
     while (rc == 0 && w.depth > 0) {
         struct level *l = &w.level[w.depth - 1];
@@ -401,7 +418,7 @@ int tree_walk(struct repo *r, const struct id *root, tree_fn *fn, void *arg, str
             tree_release(&l->tree);
             w.depth--;
         } else {
-            rc = walk_node(&w, &l->tree.node[l->next++], fn, arg, e);
+            rc = walk_node(&w, &l->tree.node[l->next++], e);
         }
     }
     return rc;
