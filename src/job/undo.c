@@ -2,10 +2,14 @@
  * aside, so that nothing is lost by a mistaken undo either. */
 #include "base/host.h"
 #include "base/mem.h"
+#include "base/work.h"
 #include "job/job_int.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define ASIDE_SUFFIX ".undone"
 
@@ -44,19 +48,30 @@ static void kept_list_release(struct kept_list *l)
     free(l->k);
 }
 
+static bool kept_is_gone(const struct ledger_kept *k)
+{
+    return k->kept != NULL && faccessat(AT_FDCWD, k->kept, F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
+           (errno == ENOENT || errno == ENOTDIR);
+}
+
 static int put_back(struct ledger *l, int64_t run, const struct ledger_kept *k, bool dry_run,
                     struct undo_result *out, struct err *e)
 {
     if (!dry_run) {
         char *aside = NULL;
         int rc = target_put_back(k->kind, k->path, k->kept, ASIDE_SUFFIX, &aside, e);
-        if (rc < 0)
-            return err_prefix(e, "%s", k->path);
         if (aside != NULL)
             str_list_add_take(&out->asides, aside);
-        rc = ledger_kept_undone(l, run, k->path, e);
-        if (rc < 0)
+        if (rc < 0 && !kept_is_gone(k))
             return rc;
+        struct err why = *e;
+        if (ledger_kept_undone(l, run, k->path, e) < 0)
+            return e->code;
+        if (rc < 0) { /* said once; it must not bar the way to earlier restores for ever */
+            *e = why;
+            return err_hint(e,
+                            "if the restore or an undo was cut off here, it is as it was before");
+        }
     }
     if (k->kept != NULL)
         out->put_back++;
@@ -73,6 +88,8 @@ static int undo_run(struct ledger *l, const struct ledger_run *restore, bool dry
     size_t failed = 0;
     struct err first = ERR_INIT;
     for (size_t i = 0; rc == 0 && i < kept.n; i++) {
+        if ((rc = cancel_check(e)) < 0)
+            break;
         struct err why = ERR_INIT;
         /* One that cannot be put back does not keep the others from it; it stays on the list. */
         if (put_back(l, restore->id, &kept.k[i], dry_run, out, &why) < 0 && failed++ == 0)

@@ -49,6 +49,8 @@ void files_event(struct files_target *t, enum target_event what, const struct pl
 void files_about(const char *kept, void *arg)
 {
     const struct files_entry *x = arg;
+    if (x->dir->fresh && x->dir->path[0] != 0)
+        return; /* the directory was announced, and with it all that comes into it */
     files_event(x->target, TARGET_ABOUT, x->dir, x->name, kept, NULL);
 }
 

@@ -3,7 +3,9 @@
 #include "target/files_int.h"
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 int target_directory(struct target *t, const char *path, const struct node *n, struct err *e)
 {
@@ -92,6 +94,14 @@ int target_put_back(const char *kind, const char *path, const char *kept, const 
                     char **aside, struct err *e)
 {
     *aside = NULL;
+    struct stat now, old;
+    bool there = fstatat(AT_FDCWD, path, &now, AT_SYMLINK_NOFOLLOW) == 0;
+    if (kept == NULL && !there && (errno == ENOENT || errno == ENOTDIR))
+        return 0; /* announced, but a crash came before it was made */
+    if (strcmp(kind, "files") == 0 && there && kept != NULL &&
+        fstatat(AT_FDCWD, kept, &old, AT_SYMLINK_NOFOLLOW) == 0 && old.st_dev == now.st_dev &&
+        old.st_ino == now.st_ino) /* kept, but a crash came before it was replaced */
+        return unlink(kept) == 0 ? 0 : err_sys(e, errno, "cannot remove %s", kept);
     if (strcmp(kind, "files") == 0)
         return files_put_back(path, kept, aside_suffix, aside, e);
     return err_set(e, ERR_UNSUPPORTED, "cannot take a restore of kind \"%s\" back", kind);

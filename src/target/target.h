@@ -14,7 +14,7 @@ struct target_file;
 enum target_event {
     TARGET_ABOUT,    /* comes before anything is changed: `path` is about to be created or replaced,
                         and `kept` is where the old one will be (NULL: there is none, or it is not
-                        kept) */
+                        kept). A directory that is created stands for all that comes into it */
     TARGET_CREATED,  /* was not there */
     TARGET_REPLACED, /* differed; `kept` is where the old one is now, NULL if it was not kept */
     TARGET_SAME,     /* bytes identical: not rewritten (attributes are set if they differ) */
