@@ -62,20 +62,40 @@ static void decide_pre_restore(struct forget *f, const char *resource,
     }
 }
 
+/* Where partial snapshots count, the newest complete one stays all the same. */
+static void keep_newest_complete(const struct config_keep *keep, struct timespec now,
+                                 struct retention_item *items, const bool *complete, size_t n)
+{
+    size_t newest = n;
+    for (size_t i = 0; i < n; i++)
+        if (complete[i] &&
+            (newest == n || timespec_compare(items[i].time, items[newest].time) >= 0))
+            newest = i;
+    if (newest == n || items[newest].keep ||
+        (keep->delete_after > 0 && timespec_diff(now, items[newest].time) > keep->delete_after))
+        return;
+    items[newest].keep = true;
+    (void)snprintf(items[newest].why, sizeof items[newest].why, "newest complete one");
+}
+
 static void decide_resource(struct forget *f, const char *resource)
 {
+    const struct config_resource *c = config_resource_find(f->job->config, resource);
+    bool partial_counts = c != NULL && c->allow_partial;
     const struct config_keep *keep = rules(f, resource);
     if (keep == NULL)
         return;
     const struct snapshot_list *l = &f->job->snapshots;
     _cleanup_free_ struct retention_item *items = mem_array(l->n, sizeof *items);
     _cleanup_free_ size_t *at = mem_array(l->n, sizeof *at);
+    _cleanup_free_ bool *complete = mem_array(l->n, sizeof *complete);
     size_t n = 0;
     for (size_t i = 0; i < l->n; i++) {
         if (!belongs(&l->s[i], resource))
             continue;
+        complete[n] = snapshot_complete(&l->s[i]);
         items[n] = (struct retention_item){.time = l->s[i].time,
-                                           .good = snapshot_complete(&l->s[i]),
+                                           .good = complete[n] || partial_counts,
                                            .tags = &l->s[i].tags};
         at[n++] = i;
     }
@@ -90,7 +110,9 @@ static void decide_resource(struct forget *f, const char *resource)
         .delete_after = keep->delete_after,
         .tags = keep->tags.n > 0 ? &keep->tags : NULL,
     };
-    retention_decide(&r, clock_wall(f->job->clock), items, n);
+    struct timespec now = clock_wall(f->job->clock);
+    retention_decide(&r, now, items, n);
+    keep_newest_complete(keep, now, items, complete, n);
     for (size_t i = 0; i < n; i++)
         decide(f, &l->s[at[i]], items[i].keep, items[i].why);
     decide_pre_restore(f, resource, keep);
@@ -143,6 +165,14 @@ static bool newest_good(const struct snapshot_list *l, size_t at)
     return true;
 }
 
+static bool is_doomed(const struct forget *f, const struct id *id)
+{
+    for (size_t i = 0; i < f->doomed.n; i++)
+        if (id_equal(&f->doomed.id[i], id))
+            return true;
+    return false;
+}
+
 static int decide_by_id(struct forget *f, struct err *e)
 {
     const struct snapshot_list *l = &f->job->snapshots;
@@ -163,7 +193,8 @@ static int decide_by_id(struct forget *f, struct err *e)
                 e, ERR_REFUSED,
                 "snapshot %s is the newest good one of %s and stays; make a newer backup first",
                 id_short(&l->s[at].id, hex), snapshot_tag(&l->s[at], "resource"));
-        decide(f, &l->s[at], false, "named");
+        if (!is_doomed(f, &l->s[at].id))
+            decide(f, &l->s[at], false, "named");
     }
     return 0;
 }

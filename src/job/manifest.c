@@ -9,6 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum {
+    LIST_MOST = 1000,          /* entries of "missing" and "notes" */
+    MANIFEST_MOST = 128 << 20, /* bytes of one that we are ready to read */
+};
+
 void manifest_release(struct manifest *m)
 {
     free(m->resource);
@@ -17,12 +22,19 @@ void manifest_release(struct manifest *m)
     *m = (struct manifest){0};
 }
 
+/* A manifest stays a document that can be read: a disk that is failing may leave a million entries
+ * unread. */
 static void put_list(struct json_out *o, const char *key, const struct str_list *l)
 {
+    size_t n = l->n < LIST_MOST ? l->n : LIST_MOST;
     json_key(o, key);
     json_begin_array(o);
-    for (size_t i = 0; i < l->n; i++)
+    for (size_t i = 0; i < n; i++)
         json_put_text(o, l->s[i]);
+    if (l->n > n) {
+        _cleanup_free_ char *more = str_fmt("and %zu more", l->n - n);
+        json_put_text(o, more);
+    }
     json_end_array(o);
 }
 
@@ -69,23 +81,34 @@ int manifest_write(struct job *j, const struct config_resource *r, const struct 
     return rc;
 }
 
-static void parse_source(struct json_in *in, struct manifest *m)
-{
-    json_object(in);
-    for (const char *key; (key = json_next_key(in)) != NULL;) {
-        if (strcmp(key, "base") == 0) {
-            free(m->base);
-            m->base = json_get_text(in);
-        } else {
-            json_skip(in);
-        }
-    }
-}
-
 static void replace_text(char **field, struct json_in *in)
 {
     free(*field);
     *field = json_get_text(in);
+}
+
+char *manifest_parse_base(struct json_in *in)
+{
+    char *base = NULL, *exact = NULL;
+    json_object(in);
+    for (const char *key; (key = json_next_key(in)) != NULL;) {
+        _cleanup_(buf_release) struct buf bytes = BUF_INIT(BUF_TEXT);
+        if (strcmp(key, "base") == 0) {
+            replace_text(&base, in);
+        } else if (strcmp(key, "base_bytes") == 0) {
+            json_get_base64(in, &bytes);
+            if (memchr(buf_str(&bytes), '\0', bytes.len) != NULL)
+                json_in_fail(in, "a path has a NUL");
+            free(exact);
+            exact = buf_take(&bytes);
+        } else {
+            json_skip(in);
+        }
+    }
+    if (exact == NULL)
+        return base;
+    free(base);
+    return exact;
 }
 
 static int parse(const struct buf *text, const char *what, struct manifest *m, struct err *e)
@@ -111,9 +134,10 @@ static int parse(const struct buf *text, const char *what, struct manifest *m, s
             m->bytes = json_get_u64(&in);
         else if (strcmp(key, "partial") == 0)
             m->partial = json_get_bool(&in);
-        else if (strcmp(key, "source") == 0)
-            parse_source(&in, m);
-        else
+        else if (strcmp(key, "source") == 0) {
+            free(m->base);
+            m->base = manifest_parse_base(&in);
+        } else
             json_skip(&in);
     }
     int rc = json_in_finish(&in, what, e);
@@ -159,7 +183,7 @@ int manifest_load(struct job *j, const struct snapshot *s, struct manifest *out,
     const char *resource = snapshot_tag(s, "resource");
     if (resource == NULL)
         return err_set(e, ERR_NOT_FOUND, "the snapshot was not made by salvor");
-    _cleanup_(buf_release) struct buf text = BUF_INIT(16 << 20);
+    _cleanup_(buf_release) struct buf text = BUF_INIT(MANIFEST_MOST);
     _cleanup_free_ char *path = str_fmt("%s/manifest.json", resource);
     _cleanup_free_ char *sig_path = str_fmt("%s/manifest.sig", resource);
     int rc = snapshot_read_file(j, s, path, &text, e);

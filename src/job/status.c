@@ -93,28 +93,43 @@ static struct resource_status judge(struct job *j, const char *resource,
     return s;
 }
 
+/* Names that the configuration and the snapshots own, each once. */
+struct names {
+    const char **name;
+    size_t n;
+};
+
+static void add_name(struct names *l, const char *name)
+{
+    for (size_t i = 0; i < l->n; i++)
+        if (str_eq(l->name[i], name))
+            return;
+    if (name != NULL)
+        l->name[l->n++] = name;
+}
+
 int job_status(struct job *j, status_fn *fn, void *arg, struct err *e)
 {
     int rc = job_load_snapshots(j, e);
     if (rc < 0)
         return rc;
-    _cleanup_(str_list_release) struct str_list names = {0};
+    struct names names = {0};
+    _cleanup_free_ const char **all =
+        mem_array(j->config->nresource + j->snapshots.n + 1, sizeof *all);
+    names.name = all;
     for (size_t i = 0; i < j->config->nresource; i++)
-        str_list_add(&names, j->config->resource[i].name);
-    for (size_t i = 0; i < j->snapshots.n; i++) {
-        const char *resource = snapshot_tag(&j->snapshots.s[i], "resource");
-        if (snapshot_is_ours(&j->snapshots.s[i]) && resource != NULL &&
-            !str_list_has(&names, resource))
-            str_list_add(&names, resource);
-    }
+        add_name(&names, j->config->resource[i].name);
+    for (size_t i = 0; i < j->snapshots.n; i++)
+        if (snapshot_is_ours(&j->snapshots.s[i]))
+            add_name(&names, snapshot_tag(&j->snapshots.s[i], "resource"));
     size_t missed = 0;
     const char *first = NULL;
     for (size_t i = 0; i < names.n; i++) {
-        const struct config_resource *c = config_resource_find(j->config, names.s[i]);
-        struct resource_status s = judge(j, names.s[i], c);
+        const struct config_resource *c = config_resource_find(j->config, names.name[i]);
+        struct resource_status s = judge(j, names.name[i], c);
         bool bad = s.rpo == OBJECTIVE_MISSED || s.rto == OBJECTIVE_MISSED;
         if (bad && missed++ == 0)
-            first = names.s[i];
+            first = names.name[i];
         rc = fn(&s, arg, e);
         if (rc < 0)
             return rc;

@@ -41,6 +41,19 @@ static bool is_meant(const struct verify_options *o, const struct snapshot *s)
     return o->nresources == 0;
 }
 
+/* Tags are not signed, and restic can change them: they must not say other than the manifest. */
+static int compare_tags(const struct snapshot *s, const struct manifest *m, struct err *why)
+{
+    const char *resource = snapshot_tag(s, "resource");
+    if (!str_eq(m->resource, resource))
+        return err_set(why, ERR_CORRUPT, "tagged as %s, but its signed manifest is of %s", resource,
+                       m->resource);
+    if (m->partial && snapshot_complete(s))
+        return err_set(why, ERR_CORRUPT,
+                       "its signed manifest says that it is partial, but the tag is gone");
+    return 0;
+}
+
 static void check_manifest(struct verify *v, const struct snapshot *s)
 {
     char name[REPO_NAME_MAX];
@@ -49,11 +62,8 @@ static void check_manifest(struct verify *v, const struct snapshot *s)
     int signature = 0;
     (void)repo_file_name("snapshots", &s->id, name);
     int rc = manifest_load(v->job, s, &m, &signature, &why, &e);
-    if (rc == 0 && signature == 0 && !str_eq(m.resource, snapshot_tag(s, "resource"))) {
-        signature = ERR_CORRUPT;
-        (void)err_set(&why, ERR_CORRUPT, "tagged as %s, but its signed manifest is of %s",
-                      snapshot_tag(s, "resource"), m.resource);
-    }
+    if (rc == 0 && signature == 0)
+        signature = compare_tags(s, &m, &why);
     if (rc == 0 && signature == 0) {
         v->result->signatures_good++;
     } else {
@@ -63,13 +73,29 @@ static void check_manifest(struct verify *v, const struct snapshot *s)
     manifest_release(&m);
 }
 
+/* A resource that nothing is known of must not pass for verified. */
+static int check_names(const struct verify *v, struct err *e)
+{
+    const struct snapshot_list *l = &v->job->snapshots;
+    for (size_t i = 0; i < v->options->nresources; i++) {
+        bool known = false;
+        for (size_t k = 0; k < l->n && !known; k++)
+            known = str_eq(snapshot_tag(&l->s[k], "resource"), v->options->resources[i]);
+        if (!known)
+            return err_set(e, ERR_NOT_FOUND, "no snapshot of a resource %s in %s",
+                           v->options->resources[i], store_address(v->job->store));
+    }
+    return 0;
+}
+
 static int check_manifests(struct verify *v, struct err *e)
 {
     struct job *j = v->job;
     int rc = job_load(j, e);
-    if (rc ==
-        ERR_CORRUPT) /* it was found and named already; manifests cannot be read without an index */
-        return 0;
+    if (rc == ERR_CORRUPT && v->result->damage > 0)
+        return 0; /* named already, and without an index no manifest can be read */
+    if (rc == 0)
+        rc = check_names(v, e);
     if (rc < 0)
         return rc;
     for (size_t i = 0; i < j->snapshots.n; i++) {
@@ -88,8 +114,8 @@ static int check_manifests(struct verify *v, struct err *e)
 static int carry_out(struct verify *v, struct err *e)
 {
     struct job *j = v->job;
-    int rc = repo_lock(j->repo, LOCK_SHARED, e);
-    if (rc < 0 && rc != ERR_DENIED)
+    int rc = lock_for_reading(j, e);
+    if (rc < 0)
         return rc;
     atomic_store(&j->progress.phase, "checking");
     struct check_options o = {
