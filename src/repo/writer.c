@@ -13,9 +13,11 @@
 
 enum {
     PACK_BLOBS = 1 << 16, /* keeps the header far below restic's limit of 16 MiB */
-    LEVEL_LEAST = 1,      /* of zstd, while the store keeps up with us */
-    LEVEL_MOST = 7,       /* while we wait for the store anyway */
-    LEVEL_MAX = 11,       /* for COMPRESSION_MAX */
+    /* Of zstd, while the store keeps up with us. On a dump of text, 2 takes 17 % more time than 1
+     * and 6 % less space, which is the size of restic; 3 takes 40 % more time than 2 for 1.5 %. */
+    LEVEL_LEAST = 2,
+    LEVEL_MOST = 7, /* while we wait for the store anyway */
+    LEVEL_MAX = 11, /* for COMPRESSION_MAX */
     SAMPLE = 16 << 10,
     SAVE_PACKS = 2000, /* the index is saved after so many packs, or after this time */
 };
@@ -418,8 +420,8 @@ int writer_new(struct repo *r, struct writer **out, struct err *e)
     w->repo = r;
     w->pack_size = r->pack_size;
     w->level = LEVEL_LEAST;
-    /* One open for each type, one in every upload, one on the way. */
-    w->most = 2 + r->upload_threads + 1;
+    /* One open for each type and one in every upload. */
+    w->most = 2 + r->upload_threads;
     w->pack = mem_array(w->most, sizeof(struct open_pack *));
     w->saved_at = clock_since_boot(r->clock);
     w->upload = pool_new(r->upload_threads, w->most, upload, drop, w);

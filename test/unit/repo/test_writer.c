@@ -218,7 +218,7 @@ static void every_failure_is_loud_and_heals(void **state)
                                             FAULT_LOST_REPLY};
     for (size_t k = 0; k < array_len(kinds); k++) {
         bool clean = false;
-        for (uint64_t at = 1; !clean; at += at < 6 ? 1 : 5) {
+        for (uint64_t at = 1; !clean; at += at < 6 ? 1 : 13) {
             struct err e = ERR_INIT;
             char *dir = fixture_dir();
             struct fault_plan plan = {.fail_at = at, .kind = kinds[k]};
