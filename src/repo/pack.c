@@ -132,6 +132,14 @@ size_t pack_header_size(size_t n)
     return n * ENTRY_COMPRESSED + SEAL_OVERHEAD + LENGTH_FIELD;
 }
 
+uint64_t pack_size_expected(const struct index_blob *blobs, size_t n)
+{
+    uint64_t size = SEAL_OVERHEAD + LENGTH_FIELD;
+    for (size_t i = 0; i < n; i++)
+        size += (uint64_t)blobs[i].length + (blobs[i].compressed ? ENTRY_COMPRESSED : ENTRY_PLAIN);
+    return size;
+}
+
 int pack_header_build(struct repo *r, const struct index_blob *blobs, size_t n, struct buf *out,
                       struct err *e)
 {

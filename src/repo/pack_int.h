@@ -19,6 +19,9 @@ _warn_unused_ int pack_header_build(struct repo *r, const struct index_blob *blo
 /* Bytes that the header of n blobs takes, at most. */
 size_t pack_header_size(size_t n);
 
+/* Bytes that the pack with these blobs must have. */
+uint64_t pack_size_expected(const struct index_blob *blobs, size_t n);
+
 /* For prune: puts blobs that are sealed already into new packs, unchanged. Same thread rules as
  * writer_save. */
 _warn_unused_ int writer_save_sealed(struct writer *w, const struct index_blob *b,
