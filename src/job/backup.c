@@ -156,22 +156,33 @@ static struct node wrapper(const char *name, enum node_type type, struct timespe
     return n;
 }
 
-/* A document beside content/, such as manifest.json. */
+/* A document beside content/, such as manifest.json, saved in two blobs: [0, cut) and the rest. */
 static int add_document(struct backup *b, struct tree_writer *w, const char *name, const void *data,
-                        size_t len, struct err *e)
+                        size_t len, size_t cut, struct err *e)
 {
     _cleanup_(node_release) struct node n = wrapper(name, NODE_FILE, b->result->begun);
     n.size = len;
     n.links = 1;
     n.has_content = true;
-    if (len > 0) {
-        n.content = mem_array(1, sizeof *n.content);
-        n.ncontent = 1;
-        int rc = writer_save(b->writer, BLOB_DATA, data, len, n.content, NULL, e);
+    n.content = mem_array(2, sizeof *n.content);
+    const struct piece piece[] = {{data, cut}, {(const char *)data + cut, len - cut}};
+    for (size_t i = 0; i < array_len(piece); i++) {
+        if (piece[i].len == 0)
+            continue;
+        int rc = writer_save(b->writer, BLOB_DATA, piece[i].data, piece[i].len,
+                             &n.content[n.ncontent++], NULL, e);
         if (rc < 0)
             return rc;
     }
     return tree_writer_add(w, &n, e);
+}
+
+/* Where the part of the manifest begins that is the same in every backup of a host, so that it is
+ * stored once. */
+static size_t stable_part(const struct buf *manifest)
+{
+    const char *text = buf_str(manifest), *at = strstr(text, "\"packages\": [");
+    return at != NULL ? (size_t)(at - text) : manifest->len;
 }
 
 static int add_directory(struct backup *b, struct tree_writer *w, const char *name,
@@ -214,18 +225,21 @@ static int save_documents(struct backup *b, struct tree_writer *w, struct err *e
     restore_text(j, b->resource, base, &how);
     int rc = manifest_write(j, b->resource, &b->options, b->result, &b->in, &manifest, e);
     if (rc == 0)
-        rc = add_document(b, w, "RESTORE.txt", how.data, how.len, e);
+        rc = add_document(b, w, "RESTORE.txt", how.data, how.len, how.len, e);
     if (rc == 0)
         rc = add_directory(b, w, "content", &b->in.content, e);
     if (rc == 0)
-        rc = add_document(b, w, "manifest.json", manifest.data, manifest.len, e);
+        rc = add_document(b, w, "manifest.json", manifest.data, manifest.len,
+                          stable_part(&manifest), e);
     if (rc == 0 && j->signing.has_key) {
         rc = signing_sign(&j->signing, manifest.data, manifest.len, &signature, e);
         if (rc == 0)
-            rc = add_document(b, w, "manifest.sig", signature.data, signature.len, e);
+            rc =
+                add_document(b, w, "manifest.sig", signature.data, signature.len, signature.len, e);
     }
     if (rc == 0 && j->config->text != NULL)
-        rc = add_document(b, w, "salvor.yaml", j->config->text, strlen(j->config->text), e);
+        rc = add_document(b, w, "salvor.yaml", j->config->text, strlen(j->config->text),
+                          strlen(j->config->text), e);
     return rc;
 }
 

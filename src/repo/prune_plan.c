@@ -94,6 +94,8 @@ static bool better(const struct prune *p, uint32_t a, uint32_t b)
 /* Leaves in p->spare the copies that are not taken. */
 static void choose_copies(struct prune *p)
 {
+    if (p->nspare == 0)
+        return;
     qsort(p->spare, p->nspare, sizeof *p->spare, compare_spares);
     size_t kept = 0;
     for (size_t from = 0, to; from < p->nspare; from = to) {
