@@ -381,11 +381,17 @@ static bool take_content_from(struct river *v, struct source_item *i, const stru
     return true;
 }
 
-/* A tree that cannot be read only costs reading the files again. */
+/* A tree that cannot be read only costs reading the files again; but where the index still holds it
+ * to be there, it would pass for known when it comes up again, and the new snapshot lacked it too.
+ */
 static void load_before(struct river *v, struct frame *f, const struct id *tree)
 {
     struct err e = ERR_INIT;
     if (tree_load(v->r->job->repo, tree, &f->before, &e) < 0) {
+        if (repo_has_blob(v->r->job->repo, BLOB_TREE, tree))
+            remark(v, &v->r->missing, f->self != NULL ? f->self->node.name : "content",
+                   "the repository is damaged here; run `salvor repair index`, then this backup "
+                   "again");
         log_warning("an earlier snapshot's tree cannot be read, so its files are read again: %s",
                     e.msg);
         f->before = (struct tree){0};

@@ -140,7 +140,8 @@ static int carry_out(struct verify *v, struct err *e)
     if (rc == 0 && r->damage > 0)
         rc = err_set(e, ERR_CORRUPT,
                      "%llu thing%s damaged or missing in %s; what is named above cannot "
-                     "all be restored; make a new backup now",
+                     "all be restored; `salvor repair index` and then a new backup save "
+                     "again what is still there",
                      (unsigned long long)r->damage, r->damage == 1 ? " is" : "s are",
                      store_address(j->store));
     return rc;

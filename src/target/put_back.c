@@ -10,15 +10,16 @@ static int swap(int dir, const char *path, const char *kept, const char *suffix,
                 struct err *e)
 {
     const char *name = path_base(path);
-    struct stat st;
+    struct stat st, old = {0};
     bool there = fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
     if (!there && errno != ENOENT)
         return err_sys(e, errno, "cannot look at %s", path);
-    if (kept != NULL && faccessat(AT_FDCWD, kept, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+    if (kept != NULL && fstatat(AT_FDCWD, kept, &old, AT_SYMLINK_NOFOLLOW) < 0)
         return err_sys(e, errno, "cannot put %s back: the file that was kept, %s, cannot be used",
                        path, kept);
     int rc = 0;
-    if (there && kept != NULL && !S_ISDIR(st.st_mode))
+    /* Only a file takes the place of a file. */
+    if (there && kept != NULL && !S_ISDIR(st.st_mode) && !S_ISDIR(old.st_mode))
         rc = keep_aside(dir, name, suffix, NULL, NULL, aside_found, e);
     else if (there)
         rc = move_aside(dir, name, suffix, NULL, NULL, aside_found, e);
