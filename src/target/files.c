@@ -10,20 +10,6 @@
 #include <fcntl.h>
 #include <string.h>
 
-struct file {
-    struct target_file file;
-    struct place *dir;
-    const char *name; /* in path */
-    char *path;       /* relative to the root */
-    struct node node;
-    pthread_mutex_t lock; /* making fd */
-    int fd;               /* being written; -1 until the first byte comes */
-    char temp[TEMP_NAME]; /* what it is called meanwhile; "" if by its name */
-    int old_fd;           /* what is there now, to be read; -1 */
-    bool old;             /* something is there */
-    bool first;           /* the first one of several hard links */
-};
-
 static struct files_target *files_of(struct target *t)
 {
     return (struct files_target *)t;
@@ -167,8 +153,8 @@ static const char *cannot_make(const struct node *n)
     return "not a kind of entry that can be made here";
 }
 
-int files_special(struct files_target *t, struct place *dir, const char *name, const struct node *n,
-                  struct err *e)
+static int files_special(struct files_target *t, struct place *dir, const char *name,
+                         const struct node *n, struct err *e)
 {
     const char *cannot = cannot_make(n);
     if (cannot != NULL) {
@@ -238,7 +224,7 @@ static int full_hint(struct err *e)
 /* Makes what is written to, by its own name where nothing can be in its way. */
 static int file_make(struct file *f, struct err *e)
 {
-    if (f->dir->fresh && !f->old) {
+    if (f->dir->fresh && !f->old && files_of(f->file.target)->hooks == NULL) {
         struct files_entry entry = {files_of(f->file.target), f->dir, f->name};
         files_about(NULL, &entry);
         f->fd =
@@ -261,13 +247,14 @@ static int ensure_made(struct file *f, struct err *e)
 {
     (void)pthread_mutex_lock(&f->lock);
     int rc = f->fd >= 0 ? 0 : file_make(f, e);
+    f->made = rc == 0;
     (void)pthread_mutex_unlock(&f->lock);
     return rc;
 }
 
 static void remove_unfinished(struct file *f)
 {
-    if (f->fd >= 0)
+    if (f->made)
         (void)unlinkat(f->dir->fd, f->temp[0] != 0 ? f->temp : f->name, 0);
 }
 
@@ -348,7 +335,10 @@ static int file_same(struct target_file *file, struct err *e)
     struct files_target *t = files_of(file->target);
     char why[WHY_MAX] = "";
     int rc = 0;
-    if (!t->places.dry_run) {
+    if (t->hooks != NULL && !t->hooks->plain(f)) {
+        rc = err_set(e, ERR_CHANGED, "%s was written to while it was compared", f->path);
+        e->retryable = true;
+    } else if (!t->places.dry_run) {
         _cleanup_free_ char *path = file_path(f);
         rc = f->old_fd >= 0
                  ? attributes_set(f->old_fd, &f->node, &t->owners, false, true, why, path, e)
@@ -377,18 +367,19 @@ static int complete(struct files_target *t, struct file *f, char why[WHY_MAX], b
     rc = attributes_set(f->fd, &f->node, &t->owners, true, f->dir->default_acl, why, path, e);
     if (rc != 0)
         return full_hint(e);
-    if (f->temp[0] != 0) {
-        if (f->old && fsync(f->fd) < 0)
-            return err_sys(e, errno, "cannot sync %s", path);
-        struct files_entry entry = {t, f->dir, f->name};
-        rc = put_in_place(f->dir->fd, f->temp, f->name, t->keep_suffix, files_about, &entry,
-                          replaced, kept, e);
-        if (rc != 0)
-            return err_prefix(e, "cannot restore %s", path);
-    }
+    if (f->temp[0] != 0 && (f->old || t->hooks != NULL) && fsync(f->fd) < 0)
+        return err_sys(e, errno, "cannot sync %s", path);
     if (close(take_fd(&f->fd)) < 0)
         return err_sys(e, errno, "cannot write %s", path);
-    return 0;
+    if (f->temp[0] == 0)
+        return 0;
+    struct files_entry entry = {t, f->dir, f->name};
+    if (t->hooks != NULL)
+        rc = t->hooks->install(t, f, replaced, kept, e);
+    else
+        rc = put_in_place(f->dir->fd, f->temp, f->name, t->keep_suffix, files_about, &entry,
+                          replaced, kept, e);
+    return rc == 0 ? 0 : err_prefix(e, "cannot restore %s", path);
 }
 
 static int file_commit(struct target_file *file, struct err *e)
@@ -420,6 +411,9 @@ static int look_at_old(struct file *f, struct err *e)
     f->old = true;
     if (!S_ISREG(st.st_mode))
         return 0;
+    const struct files_hooks *hooks = files_of(f->file.target)->hooks;
+    if (hooks != NULL && !hooks->plain(f))
+        return 0;
     f->old_fd = openat(f->dir->fd, f->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (f->old_fd >= 0)
         f->file.old_size = (uint64_t)st.st_size;
@@ -430,7 +424,7 @@ static int look_at_old(struct file *f, struct err *e)
 static bool is_later_link(struct files_target *t, const char *path, const struct node *n,
                           bool *first)
 {
-    if (n->links < 2)
+    if (n->links < 2 || t->hooks != NULL)
         return false;
     (void)pthread_mutex_lock(&t->lock);
     *first = links_find(&t->links, n->device_id, n->inode) == NULL;
@@ -520,7 +514,7 @@ static void files_free(struct target *target)
     free(target);
 }
 
-static const struct target_ops files_ops = {
+const struct target_ops files_ops = {
     .directory = files_directory,
     .begin = files_begin,
     .old_bytes = file_old_bytes,

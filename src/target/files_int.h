@@ -133,6 +133,33 @@ void links_release(struct links *l);
 
 /* ---- files.c, for the other targets that are made of files ---- */
 
+struct files_target;
+
+/* A regular file that is being restored. */
+struct file {
+    struct target_file file;
+    struct place *dir;
+    const char *name; /* in path */
+    char *path;       /* relative to the root */
+    struct node node;
+    pthread_mutex_t lock; /* making fd */
+    int fd;               /* being written; -1 until the first byte comes */
+    char temp[TEMP_NAME]; /* what it is called meanwhile; "" if by its name */
+    int old_fd;           /* what is there now, to be read; -1 */
+    bool made;            /* it has a file of its own, whether still open or not */
+    bool old;             /* something is there */
+    bool first;           /* the first one of several hard links */
+};
+
+/* What targets that are made of files do in their own way. */
+struct files_hooks {
+    /* Whether the bytes under the name are all there is to what is there now. */
+    bool (*plain)(const struct file *f);
+    /* Puts the complete and synced f->temp in its place, in the stead of put_in_place. */
+    int (*install)(struct files_target *t, struct file *f, bool *replaced, char **kept,
+                   struct err *e);
+};
+
 struct files_target {
     struct target target;
     struct places places;
@@ -153,7 +180,8 @@ struct files_target {
         bool fresh;
     } * dirs;
     size_t ndirs, dirs_cap;
-    bool noticed; /* that something of a directory could not be set */
+    const struct files_hooks *hooks; /* NULL for plain files */
+    bool noticed;                    /* that something of a directory could not be set */
 };
 
 _warn_unused_ int files_target_init(struct files_target *t, const struct target_options *o,
@@ -171,10 +199,8 @@ struct files_entry {
 void files_about(const char *kept, void *entry);
 _warn_unused_ int files_directory(struct target *t, const char *path, const struct node *n,
                                   struct err *e);
-/* For everything but regular files. */
-_warn_unused_ int files_special(struct files_target *t, struct place *dir, const char *name,
-                                const struct node *n, struct err *e);
 _warn_unused_ int files_finish(struct target *t, struct err *e);
+extern const struct target_ops files_ops;
 
 /* Where a kept file is put back: see target_put_back. */
 _warn_unused_ int files_put_back(const char *path, const char *kept, const char *aside_suffix,

@@ -1,6 +1,6 @@
 /* Dispatch: what every target has in common, whatever it writes. */
 #include "base/file.h"
-#include "target/files_int.h"
+#include "target/sqlite_int.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -104,5 +104,7 @@ int target_put_back(const char *kind, const char *path, const char *kept, const 
         return unlink(kept) == 0 ? 0 : err_sys(e, errno, "cannot remove %s", kept);
     if (strcmp(kind, "files") == 0)
         return files_put_back(path, kept, aside_suffix, aside, e);
+    if (strcmp(kind, "sqlite") == 0)
+        return sqlite_put_back(path, kept, aside_suffix, aside, e);
     return err_set(e, ERR_UNSUPPORTED, "cannot take a restore of kind \"%s\" back", kind);
 }

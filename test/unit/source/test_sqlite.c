@@ -10,12 +10,22 @@
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <cmocka.h>
 
 static char dir[PATH_MAX];
+
+/* A child that does not outlive us. */
+static pid_t fork_child(void)
+{
+    pid_t pid = fork();
+    if (pid == 0)
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    return pid;
+}
 
 static int set_up(void **state)
 {
@@ -149,7 +159,7 @@ static const char accounts[] =
 /* Moves money between accounts as fast as it can until it is killed. */
 static pid_t start_writer(const char *path)
 {
-    pid_t pid = fork();
+    pid_t pid = fork_child();
     if (pid != 0)
         return pid;
     sqlite3 *db = NULL;
@@ -233,7 +243,7 @@ static void test_crashed_wal(void **state)
 {
     (void)state;
     run("c.db", "PRAGMA journal_mode=wal; CREATE TABLE t(x)");
-    pid_t pid = fork();
+    pid_t pid = fork_child();
     if (pid == 0) {
         sqlite3 *db = NULL;
         sqlite3_open("c.db", &db);
@@ -355,7 +365,7 @@ static void test_locked(void **state)
     run("l.db", accounts);
     int ready[2];
     assert_int_equal(pipe(ready), 0);
-    pid_t pid = fork();
+    pid_t pid = fork_child();
     if (pid == 0) {
         sqlite3 *db = NULL;
         sqlite3_open("l.db", &db);
