@@ -41,7 +41,8 @@ static bool is_meant(const struct verify_options *o, const struct snapshot *s)
     return o->nresources == 0;
 }
 
-/* Tags are not signed, and restic can change them: they must not say other than the manifest. */
+/* Tags and time are not signed, and restic can change them: they must not say other than the
+ * manifest. */
 static int compare_tags(const struct snapshot *s, const struct manifest *m, struct err *why)
 {
     const char *resource = snapshot_tag(s, "resource");
@@ -51,6 +52,11 @@ static int compare_tags(const struct snapshot *s, const struct manifest *m, stru
     if (m->partial && snapshot_complete(s))
         return err_set(why, ERR_CORRUPT,
                        "its signed manifest says that it is partial, but the tag is gone");
+    if (timespec_compare(m->time, s->time) != 0) { /* an old state must not pass for the newest */
+        char is[TIME_TEXT], was[TIME_TEXT];
+        return err_set(why, ERR_CORRUPT, "dated %s, but its signed manifest is of %s",
+                       time_format(s->time, true, is), time_format(m->time, true, was));
+    }
     return 0;
 }
 
