@@ -4,6 +4,7 @@
 #include "target/target.h"
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
@@ -489,6 +490,54 @@ static void test_put_back(void **state)
     assert_int_equal(target_put_back("bucket", path, kept, ".undone", &aside, &e), ERR_UNSUPPORTED);
 }
 
+struct work {
+    struct target_file *file;
+    int n;
+};
+
+static void *write_and_commit(void *arg)
+{
+    struct work *w = arg;
+    struct err e = ERR_INIT;
+    for (size_t at = 8; at-- > 0;)
+        if (target_write(w->file, "x", 1, at, &e) != 0)
+            return w;
+    return target_commit(w->file, &e) == 0 ? NULL : w;
+}
+
+static void test_threads(void **state)
+{
+    (void)state;
+    enum { FILES = 64 };
+    assert_int_equal(mkdir("r", 0755), 0);
+    for (int i = 0; i < FILES; i += 2) {
+        _cleanup_free_ char *name = str_fmt("r/f%d", i);
+        put(name, "old");
+    }
+    struct target *t = open_target("r", ".pre-restore", false);
+    check_about = false; /* they come in any order */
+    pthread_t thread[FILES];
+    struct work work[FILES];
+    struct err e = ERR_INIT;
+    for (int i = 0; i < FILES; i++) {
+        _cleanup_free_ char *name = str_fmt("f%d", i);
+        struct node n = node_of(NODE_FILE, 0600, 8);
+        work[i].n = i;
+        assert_int_equal(target_begin(t, name, &n, &work[i].file, &e), 0);
+        assert_int_equal(pthread_create(&thread[i], NULL, write_and_commit, &work[i]), 0);
+    }
+    for (int i = 0; i < FILES; i++) {
+        void *failed = NULL;
+        assert_int_equal(pthread_join(thread[i], &failed), 0);
+        assert_null(failed);
+    }
+    finish(t);
+    has("r/f0", "xxxxxxxx");
+    has("r/f0.pre-restore", "old");
+    has("r/f63", "xxxxxxxx");
+    is_tidy();
+}
+
 static void test_not_root(void **state)
 {
     (void)state;
@@ -520,6 +569,7 @@ int main(void)
         TEST(test_fresh),      TEST(test_in_place),  TEST(test_replace),  TEST(test_escapes),
         TEST(test_hard_links), TEST(test_sparse),    TEST(test_xattrs),   TEST(test_dry_run),
         TEST(test_abort),      TEST(test_bad_roots), TEST(test_put_back), TEST(test_not_root),
+        TEST(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
