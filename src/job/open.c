@@ -23,7 +23,8 @@ int job_open_store(const char *url, bool create, struct store **out, struct err 
             store_free(s);
             return rc;
         }
-        plan.count_file = getenv("SALVOR_STORE_FAULT_CALLS"); /* so that a test knows the last one */
+        plan.count_file =
+            getenv("SALVOR_STORE_FAULT_CALLS"); /* so that a test knows the last one */
         s = store_fault_new(s, &plan);
     }
     *out = store_retry_new(s, &(struct retry_policy){0});

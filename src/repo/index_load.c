@@ -61,7 +61,7 @@ static int load_file(void *item, void *arg, struct err *e)
     if (strstr(e->msg, repo_file_name("index", file, name)) == NULL)
         (void)err_prefix(e, "%s", name);
     if (rc == ERR_CORRUPT)
-        (void)err_hint(e, "run salvor heal, or restore this file from a mirror");
+        (void)err_hint(e, "run `salvor repair index` to make the index anew from the packs");
     if (l->bad == NULL || (rc != ERR_CORRUPT && rc != ERR_NOT_FOUND && rc != ERR_LIMIT))
         return rc;
     (void)pthread_mutex_lock(&l->lock);

@@ -17,7 +17,11 @@
 #include <string.h>
 
 /* https://sqlite.org/src/file/src/os.h and os_unix.c */
-enum { LOCK_START = 0x40000000, LOCK_LENGTH = 512, SHM_START = 120, SHM_LENGTH = 9, POLL_MS = 20 };
+enum { LOCK_START = 0x40000000, LOCK_LENGTH = 512, SHM_START = 120, SHM_LENGTH = 9 };
+
+/* SQLite's locks are not fair: against writers that come back at once only one who asks often gets
+ * his turn. */
+enum { POLL_US = 700 };
 
 const char *const sqlite_beside[BESIDE] = {"-wal", "-shm", "-journal"};
 
@@ -38,7 +42,7 @@ int sqlite_wait(const struct install *x, long pid, bool open, struct err *e)
 {
     if (clock_since_boot(&clock_system) >= x->deadline)
         return sqlite_locked(x, pid, open, e);
-    struct timespec pause = {0, POLL_MS * 1000000L};
+    struct timespec pause = {0, POLL_US * 1000L};
     (void)nanosleep(&pause, NULL);
     return cancel_check(e);
 }
