@@ -106,7 +106,7 @@ static int expand(struct loader *l, const yaml_node_t *n, const char *raw, char 
 static int expanded(struct loader *l, const yaml_node_t *n, const char *expected, char **out,
                     struct err *e)
 {
-    const char *raw;
+    const char *raw = NULL;
     int rc = scalar_text(l, n, expected, &raw, e);
     if (rc == 0)
         rc = expand(l, n, raw, out, e);
@@ -138,7 +138,7 @@ int read_text(struct loader *l, const struct key *k, yaml_node_t *n, void *field
 int read_command(struct loader *l, const struct key *k, yaml_node_t *n, void *field, struct err *e)
 {
     (void)k;
-    const char *raw;
+    const char *raw = NULL;
     int rc = scalar_text(l, n, "a command such as \"pass show salvor\"", &raw, e);
     if (rc == 0)
         put_text(field, str_dup(raw));
@@ -214,7 +214,7 @@ int read_url(struct loader *l, const struct key *k, yaml_node_t *n, void *field,
     (void)k;
     const char *expected = "a path such as /var/backups/app or an address such as s3:https://...";
     _cleanup_free_ char *text = NULL;
-    const char *raw;
+    const char *raw = NULL;
     int rc = scalar_text(l, n, expected, &raw, e);
     if (rc == 0)
         rc = expanded(l, n, expected, &text, e);
@@ -319,7 +319,7 @@ int read_bool(struct loader *l, const struct key *k, yaml_node_t *n, void *field
 {
     (void)k;
     char is[SHOWN];
-    const char *raw;
+    const char *raw = NULL;
     int rc = scalar_text(l, n, "true or false", &raw, e);
     if (rc != 0)
         return rc;
@@ -415,7 +415,7 @@ int read_expect(struct loader *l, const struct key *k, yaml_node_t *n, void *fie
 {
     (void)k;
     struct config_size *s = field;
-    const yaml_node_t *item[2];
+    const yaml_node_t *item[2] = {NULL, NULL};
     int rc = pair(l, n, "[10MiB, 1GiB]", item, e);
     if (rc == 0)
         rc = size_of(l, item[0], &s->expect_least, e);
@@ -430,7 +430,7 @@ int read_drift(struct loader *l, const struct key *k, yaml_node_t *n, void *fiel
 {
     (void)k;
     struct config_size *s = field;
-    const yaml_node_t *item[2];
+    const yaml_node_t *item[2] = {NULL, NULL};
     int rc = pair(l, n, "[50%, 200%]", item, e);
     if (rc == 0)
         rc = ratio_of(l, item[0], &s->drift_least, e);
