@@ -173,12 +173,10 @@ static void drop_job(void *item, void *arg)
 
 /* ---- which packs ---- */
 
-/* Whether a pack belongs to the share: by a number that follows from its id and the seed, so that a
- * pack of the share stays in it while others come and go. */
-static bool in_share(const struct check_options *o, const struct id *pack)
+/* Where a pack stands among all, 0 to 1: it follows from its id and the seed, so that a pack of the
+ * share stays in it while others come and go. */
+static double standing(const struct check_options *o, const struct id *pack)
 {
-    if (o->read_share >= 1)
-        return true;
     struct {
         struct id pack;
         uint64_t seed;
@@ -187,14 +185,35 @@ static bool in_share(const struct check_options *o, const struct id *pack)
     uint32_t number;
     sha256(&text, sizeof text, &digest);
     memcpy(&number, digest.byte, sizeof number);
-    return (double)number < o->read_share * 4294967296.0;
+    return (double)number / 4294967296.0;
+}
+
+/* Takes those that do not belong to the share off the list, as if they were read already. However
+ * small the share, one pack is read: else nothing would pass for something. */
+static void choose_share(struct reading *r)
+{
+    const struct check *c = r->check;
+    size_t first = 0;
+    double least = 2;
+    for (size_t i = 0; i < c->packs.n; i++) {
+        double at = standing(c->options, &c->packs.file[i].id);
+        r->taken[i] = at >= c->options->read_share && c->options->read_share < 1;
+        if (at < least) {
+            least = at;
+            first = i;
+        }
+    }
+    if (c->packs.n > 0)
+        r->taken[first] = false;
+    for (size_t i = 0; i < c->packs.n; i++)
+        r->total += r->taken[i] ? 0 : c->packs.file[i].size;
 }
 
 static int submit(struct reading *r, size_t file, const struct index_blob *blobs, size_t n,
                   struct err *e)
 {
     const struct pack_file *f = &r->check->packs.file[file];
-    if (r->taken[file] || !in_share(r->check->options, &f->id))
+    if (r->taken[file])
         return 0;
     r->taken[file] = true;
     struct job *j = mem_zero(sizeof *j);
@@ -227,9 +246,7 @@ int check_data(struct check *c, struct err *e)
 {
     _cleanup_free_ bool *taken = mem_array(c->packs.n, sizeof *taken);
     struct reading r = {.check = c, .taken = taken};
-    for (size_t i = 0; i < c->packs.n; i++)
-        if (in_share(c->options, &c->packs.file[i].id))
-            r.total += c->packs.file[i].size;
+    choose_share(&r);
     r.pool = pool_new(c->threads, c->threads, run_job, drop_job, &r);
     int rc = submit_all(&r, e);
     if (rc == 0)
