@@ -36,6 +36,7 @@ struct job {
     struct clock *clock;
     struct progress progress;
     struct snapshot_list snapshots; /* as of job_load_snapshots */
+    size_t unreadable;              /* snapshots that are there and could not be read */
 };
 
 /* Opens the store at config->repository.url with retries and fault plan ($SALVOR_STORE_FAULT,

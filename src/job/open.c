@@ -23,8 +23,7 @@ int job_open_store(const char *url, bool create, struct store **out, struct err 
             store_free(s);
             return rc;
         }
-        plan.count_file =
-            getenv("SALVOR_STORE_FAULT_CALLS"); /* so that a test knows the last one */
+        plan.count_file = getenv("SALVOR_STORE_FAULT_CALLS"); /* tells a test when to stop */
         s = store_fault_new(s, &plan);
     }
     *out = store_retry_new(s, &(struct retry_policy){0});
@@ -94,6 +93,8 @@ int job_open(const struct config *c, const struct job_options *o, struct job **o
     j->config = c;
     j->clock = o->clock != NULL ? o->clock : &clock_system;
     int rc = job_open_store(c->repository.url, false, &j->store, e);
+    if (rc == ERR_NOT_FOUND)
+        err_hint(e, "check the address, or make a repository there with `salvor init`");
     if (rc < 0)
         return rc;
     open_directories(j, o);
@@ -141,8 +142,9 @@ void job_freep(struct job **j)
 
 static void snapshot_damaged(const struct id *id, const struct err *why, void *arg)
 {
-    (void)arg;
+    struct job *j = arg;
     char hex[ID_SHORT + 1];
+    j->unreadable++;
     log_warning("snapshot %s is left out: %s; `salvor verify` says more", id_short(id, hex),
                 why->msg);
 }
@@ -150,7 +152,8 @@ static void snapshot_damaged(const struct id *id, const struct err *why, void *a
 int job_load_snapshots(struct job *j, struct err *e)
 {
     snapshot_list_release(&j->snapshots);
-    return snapshot_load_all(j->repo, &j->snapshots, snapshot_damaged, NULL, e);
+    j->unreadable = 0;
+    return snapshot_load_all(j->repo, &j->snapshots, snapshot_damaged, j, e);
 }
 
 /* Snapshots before index: what a snapshot that is seen here needs is then surely in the index. */

@@ -56,6 +56,13 @@ static int choose_snapshot(struct job *j, const char *resource, const struct res
     if (rc < 0)
         return rc;
     const struct snapshot *s = &j->snapshots.s[i];
+    char id[ID_SHORT + 1], when[TIME_TEXT];
+    if (j->unreadable > 0 && (q.which == NULL || str_eq(q.which, "latest")))
+        return err_set(e, ERR_CORRUPT,
+                       "%zu snapshot%s could not be read, and may be the one that is wanted; to "
+                       "restore the newest that can be read, of %s, say --snapshot %s",
+                       j->unreadable, j->unreadable == 1 ? "" : "s",
+                       time_format_human(s->time, false, when), id_short(&s->id, id));
     snapshot_copy(&p->snapshot, s);
     for (size_t k = i + 1; k < j->snapshots.n; k++) {
         const struct snapshot *later = &j->snapshots.s[k];
