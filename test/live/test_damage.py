@@ -139,7 +139,8 @@ def index_is_made_anew(place):
 
 @case(limit=60, tags="address")
 def cache_is_not_trusted(place):
-    """Damage to salvor's own cache and ledger never makes a wrong backup or restore."""
+    """Damage to salvor's own cache never makes a wrong backup or restore; where it stops one, the
+    same command works when it is run again."""
     tree = repository(place)
     place.backup("./tree")
     expected = bytes_of(tree)
@@ -149,7 +150,11 @@ def cache_is_not_trusted(place):
             place.backup("./tree")
             continue
         harm(place.rng, place.rng.choice(files))
-        to = place.restore("tree")
+        to = place.root / f"out-{n}"
+        done = place.salvor("restore", "tree", "--to", to, status=None)
+        if done.status != 0:
+            place.says(done, "cache", "again")
+            to = place.restore("tree")
         equal(bytes_of(to / "tree"), expected, "restored with a damaged cache")
         place.backup("./tree")
     place.clean()
@@ -211,7 +216,7 @@ def forged_objects_do_no_harm(place):
         (place.repo / "snapshots" / name).unlink()
     for fields in ({"packs": [{"id": "00" * 32, "blobs": [
             {"id": "11" * 32, "type": "data", "offset": 4294967295, "length": 4294967295}]}]},
-            {"packs": [{"id": "zz", "blobs": []}]}, {"packs": 3}, [], {"packs": [{"blobs": [{}]}]}):
+            {"packs": [{"id": "zz", "blobs": []}]}, {"packs": 3}, 7, {"packs": [{"blobs": [{}]}]}):
         name = sealed.add("index", fields)
         done = place.salvor("verify", "--read-data", status=(1, 4))
         check(name[:8] in done.err or "00000000" in done.err, f"{fields}: not named\n{done.err}")

@@ -148,12 +148,16 @@ def damaged_snapshot_does_not_hide_the_others(place):
     done = place.salvor("--json", "list")
     place.says(done, second["snapshot"][:8])
     equal([s["id"] for s in place.fields(done, "snapshots")], [first["snapshot"]], "snapshots")
-    place.salvor("restore", "tree", "--to", place.root / "out", status=None)
+    to = place.root / "out"
+    done = place.salvor("restore", "tree", "--to", to, status=4)
+    place.says(done, f"--snapshot {first['snapshot'][:8]}")
+    check(not to.exists(), "an older snapshot was restored as if it were the newest")
+    place.salvor("restore", "--snapshot", first["snapshot"][:8], "--to", to)
     done = place.salvor("prune", status=None)
     check(done.status != 0, "prune must not decide what is needed while a snapshot is unreadable")
 
 
-def sqlite_refused(place, name, *words, status=1):
+def sqlite_refused(place, name, *words, status=4):
     before = facts(place.data)
     done = place.salvor("backup", f"sqlite:{name}", status=status)
     place.says(done, name, *words)
@@ -165,7 +169,7 @@ def sqlite_refused(place, name, *words, status=1):
 def no_database(place):
     place.init()
     (place.data / "text.db").write_text("this is no database\n" * 500)
-    sqlite_refused(place, "text.db", "not a database")
+    sqlite_refused(place, "text.db", "not a SQLite database")
     (place.data / "empty.db").write_text("")
     place.salvor("backup", "sqlite:empty.db", status=None)
     (place.data / "folder.db").mkdir()

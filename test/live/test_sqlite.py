@@ -64,6 +64,14 @@ def rollback_under_writers(place):
     under_writers(place, "delete")
 
 
+def pages(path):
+    """All bytes, but for the counters in the header that SQLite's backup interface sets anew."""
+    data = bytearray(path.read_bytes())
+    for begin, end in ((24, 28), (40, 44), (92, 100)):  # changes, schema cookie, valid for version
+        data[begin:end] = bytes(end - begin)
+    return bytes(data)
+
+
 @case(limit=120, full=900)
 def page_sizes(place):
     """Each page size comes back as it was, page for page."""
@@ -73,7 +81,7 @@ def page_sizes(place):
         bank.make(path, "delete", size, ballast=2000)
         place.backup(f"sqlite:p{size}.db")
         to = place.restore(f"p{size}")
-        equal((to / path.name).read_bytes(), path.read_bytes(), f"bytes with {size}-byte pages")
+        equal(pages(to / path.name) == pages(path), True, f"equal with {size}-byte pages")
 
 
 @case(limit=60, tags="address thread")
@@ -177,7 +185,7 @@ def odd_names(place):
         place.backup(f"sqlite:./{name}", "--name", "odd")
         to = place.restore("odd")
         equal([p.name for p in to.iterdir()], [name], "restored")
-        equal((to / name).read_bytes(), path.read_bytes(), "bytes")
+        equal(pages(to / name) == pages(path), True, f"{name} is equal")
         shutil.rmtree(to)
 
 
