@@ -17,6 +17,8 @@ _warn_unused_ int job_source_new(const struct config_resource *r, struct stream 
                                  struct source **out, struct err *e);
 
 /* ---- restore.c ---- */
+/* What the ledger has as the detail of a restore in place that kept nothing. */
+#define RESTORE_KEPT_NOTHING "{\"in_place\":true,\"kept\":false}"
 /* The shared lock; without one, said once, where none can be written: somebody who may only read
  * must be able to restore and to verify. */
 _warn_unused_ int lock_for_reading(struct job *j, struct err *e);

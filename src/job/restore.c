@@ -322,6 +322,8 @@ int job_restore(struct job *j, const struct restore_plan *p, const struct restor
     struct timespec begun = clock_wall(j->clock);
     if (!o->dry_run)
         record_begin(j, &r.run, "restore", p->resource, NULL);
+    if (!o->dry_run && p->in_place && o->without_keeping)
+        r.run.detail = str_dup(RESTORE_KEPT_NOTHING);
     int rc = carry_out(&r, e);
     if (rc < 0)
         (void)err_prefix(e, "restore of %s", p->resource);

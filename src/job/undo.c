@@ -1,6 +1,7 @@
 /* Undo: takes the last restore in place back, by the ledger. What the restore had brought is kept
  * aside, so that nothing is lost by a mistaken undo either. */
 #include "base/host.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/work.h"
 #include "job/job_int.h"
@@ -102,6 +103,33 @@ static int undo_run(struct ledger *l, const struct ledger_run *restore, bool dry
     return rc;
 }
 
+struct later {
+    int64_t than;
+    bool found;
+};
+
+static int kept_nothing(const struct ledger_run *r, void *arg, struct err *e)
+{
+    (void)e;
+    struct later *l = arg;
+    if (r->id > l->than && str_eq(r->detail, RESTORE_KEPT_NOTHING))
+        l->found = true;
+    return 0;
+}
+
+/* Somebody who means the last restore must know that it is not the one that can be taken back. */
+static void warn_of_later(struct ledger *l, const struct ledger_run *restore)
+{
+    struct later later = {.than = restore->id};
+    struct ledger_filter f = {.kind = "restore", .resource = restore->resource};
+    struct err ignored = ERR_INIT;
+    char time[TIME_TEXT];
+    if (ledger_runs(l, &f, kept_nothing, &later, &ignored) == 0 && later.found)
+        log_warning("a later restore of %s was made without keeping anything and cannot be taken "
+                    "back; this is about the one of %s",
+                    restore->resource, time_format_human(restore->begun, false, time));
+}
+
 int job_undo(struct ledger *l, const char *resource, bool dry_run, struct undo_result *out,
              struct err *e)
 {
@@ -110,6 +138,7 @@ int job_undo(struct ledger *l, const char *resource, bool dry_run, struct undo_r
     int rc = ledger_last_restore(l, resource, &restore, e);
     if (rc < 0)
         return rc;
+    warn_of_later(l, &restore);
     out->resource = str_dup(restore.resource);
     out->restored = restore.begun;
     struct ledger_run run = {0};

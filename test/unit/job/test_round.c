@@ -87,6 +87,13 @@ static void test_changed_kinds(void **state)
                      0);
 }
 
+static int has_detail(const struct ledger_run *r, void *arg, struct err *e)
+{
+    (void)e;
+    *(bool *)arg = str_eq(r->detail, RESTORE_KEPT_NOTHING);
+    return 0;
+}
+
 static void test_undo(void **state)
 {
     struct world *w = *state;
@@ -124,6 +131,26 @@ static void test_undo(void **state)
                      0);
     assert_true(world_same(w, "before", "data"));
     assert_rc(ERR_NOT_FOUND, job_undo(w->job->ledger, "data", false, &u, &e));
+}
+
+/* Without keeping there is nothing to take back, and the ledger says so. */
+static void test_without_keeping(void **state)
+{
+    struct world *w = *state;
+    struct err e = ERR_INIT;
+    assert_int_equal(sh(w, "echo 1 > data/f"), 0);
+    world_backup(w);
+    assert_int_equal(sh(w, "echo 2 > data/f"), 0);
+    struct restore_options o = {.without_keeping = true};
+    assert_ok(world_try_restore(w, NULL, o, NULL, &e));
+    assert_int_equal(sh(w, "test \"$(cat data/*)\" = 1"), 0);
+    struct undo_result u;
+    assert_rc(ERR_NOT_FOUND, job_undo(w->job->ledger, "data", false, &u, &e));
+    assert_int_equal(sh(w, "test \"$(cat data/*)\" = 1"), 0);
+    struct ledger_filter f = {.kind = "restore", .most = 1};
+    bool told = false;
+    assert_ok(ledger_runs(w->job->ledger, &f, has_detail, &told, &e));
+    assert_true(told);
 }
 
 /* The ledger tells of changes that a crash prevented; undo must see what was and what was not. */
@@ -270,6 +297,7 @@ int main(void)
         world_test(test_undo_after_crash), world_test(test_part),
         world_test(test_dry_run),          world_test(test_link_in_the_way),
         world_test(test_target_is_a_file), world_test(test_few_descriptors),
+        world_test(test_without_keeping),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
