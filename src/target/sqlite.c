@@ -171,6 +171,14 @@ static void bring_journals(int dir, const char *from, const char *to)
     }
 }
 
+static bool is_same(int dir, const char *a, const char *b)
+{
+    struct stat x, y;
+    return fstatat(dir, a, &x, AT_SYMLINK_NOFOLLOW) == 0 &&
+           fstatat(dir, b, &y, AT_SYMLINK_NOFOLLOW) == 0 && x.st_ino == y.st_ino &&
+           x.st_dev == y.st_dev;
+}
+
 int sqlite_put_back(const char *path, const char *kept, const char *aside_suffix, char **aside,
                     struct err *e)
 {
@@ -194,6 +202,8 @@ int sqlite_put_back(const char *path, const char *kept, const char *aside_suffix
         fold_journals(kept);
         _cleanup_free_ char *wal = str_fmt("%s-wal", x.fresh);
         bool folded = fstatat(dir, wal, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_size == 0;
+        if (folded && is_same(dir, x.fresh, x.name)) /* a crash came before it was replaced */
+            return unlinkat(dir, x.fresh, 0) == 0 ? 0 : err_sys(e, errno, "cannot remove %s", kept);
         rc = folded || faccessat(dir, x.name, F_OK, AT_SYMLINK_NOFOLLOW) < 0
                  ? sqlite_install(&x, e)
                  : sqlite_replace(&x, e);

@@ -188,6 +188,30 @@ static void test_undo_after_crash(void **state)
     assert_rc(ERR_NOT_FOUND, job_undo(w->job->ledger, "data", false, &u, &e));
 }
 
+/* The same for a database: it has a second name already, and is still the old one. */
+static void test_undo_after_crash_sqlite(void **state)
+{
+    struct world *w = *state;
+    struct err e = ERR_INIT;
+    assert_int_equal(sh(w,
+                        "echo stands for a database > data/db && ln data/db data/db.pre-restore"),
+                     0);
+    struct ledger_run run;
+    record_begin(w->job, &run, "restore", "data", NULL);
+    struct ledger_kept k = {.kind = (char *)(uintptr_t) "sqlite",
+                            .path = str_fmt("%s/db", w->data),
+                            .kept = str_fmt("%s/db.pre-restore", w->data)};
+    assert_ok(ledger_keep(w->job->ledger, run.id, &k, &e));
+    ledger_run_release(&run);
+    free(k.path);
+    free(k.kept);
+    world_open(w);
+    struct undo_result u;
+    assert_ok(job_undo(w->job->ledger, "data", false, &u, &e));
+    undo_result_release(&u);
+    assert_int_equal(sh(w, "test \"$(ls data)\" = db && grep -q stands data/db"), 0);
+}
+
 static void test_part(void **state)
 {
     struct world *w = *state;
@@ -297,7 +321,7 @@ int main(void)
         world_test(test_undo_after_crash), world_test(test_part),
         world_test(test_dry_run),          world_test(test_link_in_the_way),
         world_test(test_target_is_a_file), world_test(test_few_descriptors),
-        world_test(test_without_keeping),
+        world_test(test_without_keeping),  world_test(test_undo_after_crash_sqlite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
