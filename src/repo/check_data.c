@@ -5,6 +5,7 @@
 #include "base/work.h"
 #include "repo/check_int.h"
 #include "repo/pack_int.h"
+#include <stdlib.h>
 #include <string.h>
 
 /* A pack to read, with what the index says of it. */
@@ -188,25 +189,39 @@ static double standing(const struct check_options *o, const struct id *pack)
     return (double)number / 4294967296.0;
 }
 
-/* Takes those that do not belong to the share off the list, as if they were read already. However
- * small the share, one pack is read: else nothing would pass for something. */
+static int ascending(const void *va, const void *vb)
+{
+    double a = *(const double *)va, b = *(const double *)vb;
+    return a < b ? -1 : a > b;
+}
+
+/* The standing up to which packs are read: as many as the share says, rounded up, so that however
+ * small it is one pack is read: else nothing would pass for something. */
+static double last_standing(const struct check *c)
+{
+    size_t n = c->packs.n;
+    double wanted = c->options->read_share * (double)n;
+    size_t count = (size_t)wanted + ((double)(size_t)wanted < wanted);
+    if (count >= n)
+        return 1;
+    double *at = mem_array(n, sizeof *at);
+    for (size_t i = 0; i < n; i++)
+        at[i] = standing(c->options, &c->packs.file[i].id);
+    qsort(at, n, sizeof *at, ascending);
+    double last = at[count > 0 ? count - 1 : 0];
+    free(at);
+    return last;
+}
+
+/* Takes those that do not belong to the share off the list, as if they were read already. */
 static void choose_share(struct reading *r)
 {
     const struct check *c = r->check;
-    size_t first = 0;
-    double least = 2;
+    double last = last_standing(c);
     for (size_t i = 0; i < c->packs.n; i++) {
-        double at = standing(c->options, &c->packs.file[i].id);
-        r->taken[i] = at >= c->options->read_share && c->options->read_share < 1;
-        if (at < least) {
-            least = at;
-            first = i;
-        }
-    }
-    if (c->packs.n > 0)
-        r->taken[first] = false;
-    for (size_t i = 0; i < c->packs.n; i++)
+        r->taken[i] = standing(c->options, &c->packs.file[i].id) > last;
         r->total += r->taken[i] ? 0 : c->packs.file[i].size;
+    }
 }
 
 static int submit(struct reading *r, size_t file, const struct index_blob *blobs, size_t n,

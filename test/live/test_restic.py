@@ -106,7 +106,7 @@ def reads_restic(place, version, compression):
     for snapshot, expected in zip(snapshots, (old, facts(tree))):
         to = place.restore("--snapshot", snapshot["id"])
         same(facts(to / "tree"), expected, f"restored from version {version}, {compression}")
-    done = place.salvor("dump", snapshots[1]["id"], "/tree/zeros")
+    done = place.salvor("dump", snapshots[0]["id"], "/tree/zeros")  # the second one may have changed it
     equal(done.stdout, bytes(5_000_000), "dump")
 
 
