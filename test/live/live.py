@@ -35,7 +35,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SALVOR = os.environ.get("SALVOR", str(ROOT / "build" / "salvor"))
 FULL = os.environ.get("SALVOR_TEST_SCALE") == "full"
 SANITIZED = any(os.environ.get(f"{s}SAN_OPTIONS") for s in ("A", "T"))
-SEED = os.environ.get("SALVOR_TEST_SEED") or str(random.SystemRandom().getrandbits(32))
+SEED = os.environ.get("SALVOR_TEST_SEED") or "1"  # script/torture varies it
 PASSPHRASE = "correct horse"
 
 sys.path.insert(0, str(ROOT / "examples" / "demo"))
