@@ -2,8 +2,11 @@
 #include "base/stream.h"
 #include "base/mem.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+
+enum { PIPE_SIZE = 1 << 20 }; /* what an ordinary user may ask for */
 
 int stream_read(struct stream *s, void *data, size_t len, size_t *got, struct err *e)
 {
@@ -79,6 +82,9 @@ struct stream *stream_from_fd(int fd, const char *name)
     f->stream.close = fd_stream_close;
     f->fd = fd;
     f->name = str_dup(name);
+#ifdef F_SETPIPE_SZ
+    (void)fcntl(fd, F_SETPIPE_SZ, PIPE_SIZE); /* a larger pipe wakes both ends less often */
+#endif
     return &f->stream;
 }
 

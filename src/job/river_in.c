@@ -14,6 +14,7 @@
 
 enum {
     SLAB_SIZE = CHUNK_MOST, /* so that any one piece fits into one */
+    READ_SIZE = 2 << 20,    /* at once: a slab is seldom filled further, nor its memory touched */
     READ_ATTEMPTS = 2,      /* a file that changes while it is read is read so often */
 };
 
@@ -252,13 +253,13 @@ static int read_stream(struct river *v, struct entry *n, struct stream *s, uint6
     size_t fill = 0;
     int rc = 0;
     for (bool end = false; !end;) {
-        size_t got = 0;
+        size_t got = 0, room = SLAB_SIZE - fill, want = room < READ_SIZE ? room : READ_SIZE;
         rc = cancel_check(e);
         if (rc == 0)
-            rc = stream_read_full(s, slab->data + fill, SLAB_SIZE - fill, &got, e);
+            rc = stream_read_full(s, slab->data + fill, want, &got, e);
         if (rc < 0 || atomic_load(&v->failed))
             break;
-        end = got < SLAB_SIZE - fill;
+        end = got < want;
         fill += got;
         *total += got;
         (void)atomic_fetch_add(&v->r->job->progress.bytes, got);
@@ -270,7 +271,7 @@ static int read_stream(struct river *v, struct entry *n, struct stream *s, uint6
             at += len;
         }
         fill -= at;
-        if (!end) {
+        if (!end && at > 0) {
             struct slab *next = slab_get(v);
             memcpy(next->data, slab->data + at, fill);
             slab_put(v, slab);

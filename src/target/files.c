@@ -291,6 +291,18 @@ int write_sparse(int fd, const void *data, size_t len, uint64_t offset, const ch
     return fd_pwrite_all(fd, p + from, at - from, (int64_t)(offset + from), what, e);
 }
 
+/* The disk may begin at once with what target_finish will wait for. */
+static void write_back(int fd, size_t len, uint64_t offset)
+{
+    enum { LEAST = 256 << 10 }; /* small files are many, and a call each would cost more */
+#ifdef SYNC_FILE_RANGE_WRITE
+    if (len >= LEAST)
+        (void)sync_file_range(fd, (off_t)offset, (off_t)len, SYNC_FILE_RANGE_WRITE);
+#else
+    (void)fd, (void)offset, (void)len;
+#endif
+}
+
 static int file_write(struct target_file *file, const void *data, size_t len, uint64_t offset,
                       struct err *e)
 {
@@ -305,7 +317,10 @@ static int file_write(struct target_file *file, const void *data, size_t len, ui
         return rc;
     _cleanup_free_ char *path = file_path(f);
     rc = write_sparse(f->fd, data, len, offset, path, e);
-    return rc == 0 ? 0 : full_hint(e);
+    if (rc < 0)
+        return full_hint(e);
+    write_back(f->fd, len, offset);
+    return 0;
 }
 
 static int file_old_bytes(struct target_file *file, void *data, size_t len, uint64_t offset,
