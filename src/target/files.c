@@ -204,6 +204,7 @@ static void file_free(struct file *f)
         (void)close(f->old_fd);
     place_unref(f->dir);
     node_release(&f->node);
+    write_back_free(f->back);
     (void)pthread_mutex_destroy(&f->lock);
     free(f->path);
     free(f);
@@ -291,18 +292,6 @@ int write_sparse(int fd, const void *data, size_t len, uint64_t offset, const ch
     return fd_pwrite_all(fd, p + from, at - from, (int64_t)(offset + from), what, e);
 }
 
-/* The disk may begin at once with what target_finish will wait for. */
-static void write_back(int fd, size_t len, uint64_t offset)
-{
-    enum { LEAST = 256 << 10 }; /* small files are many, and a call each would cost more */
-#ifdef SYNC_FILE_RANGE_WRITE
-    if (len >= LEAST)
-        (void)sync_file_range(fd, (off_t)offset, (off_t)len, SYNC_FILE_RANGE_WRITE);
-#else
-    (void)fd, (void)offset, (void)len;
-#endif
-}
-
 static int file_write(struct target_file *file, const void *data, size_t len, uint64_t offset,
                       struct err *e)
 {
@@ -319,7 +308,7 @@ static int file_write(struct target_file *file, const void *data, size_t len, ui
     rc = write_sparse(f->fd, data, len, offset, path, e);
     if (rc < 0)
         return full_hint(e);
-    write_back(f->fd, len, offset);
+    write_back(f->back, f->fd, len, offset);
     return 0;
 }
 
@@ -470,6 +459,8 @@ static int begin_file(struct files_target *t, struct place *dir, const char *pat
     node_copy(&f->node, n);
     int rc = look_at_old(f, e);
     if (rc == 0 && n->size > 0) {
+        if (t->hooks == NULL) /* these read again what they wrote */
+            f->back = write_back_new(n->size);
         *out = &f->file;
         return 0;
     }

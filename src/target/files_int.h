@@ -131,6 +131,15 @@ struct link_first *links_find(const struct links *l, uint64_t device, uint64_t i
 void links_add(struct links *l, uint64_t device, uint64_t inode, const char *path);
 void links_release(struct links *l);
 
+/* ---- write_back.c ---- */
+
+struct write_back;
+/* For a file of that size; NULL, which the others take, where a range is only handed on. */
+struct write_back *write_back_new(uint64_t file_size);
+void write_back_free(struct write_back *w);
+/* To be called after each write, from any thread. */
+void write_back(struct write_back *w, int fd, size_t len, uint64_t offset);
+
 /* ---- files.c, for the other targets that are made of files ---- */
 
 struct files_target;
@@ -145,10 +154,11 @@ struct file {
     pthread_mutex_t lock; /* making fd */
     int fd;               /* being written; -1 until the first byte comes */
     char temp[TEMP_NAME]; /* what it is called meanwhile; "" if by its name */
-    int old_fd;           /* what is there now, to be read; -1 */
-    bool made;            /* it has a file of its own, whether still open or not */
-    bool old;             /* something is there */
-    bool first;           /* the first one of several hard links */
+    struct write_back *back;
+    int old_fd; /* what is there now, to be read; -1 */
+    bool made;  /* it has a file of its own, whether still open or not */
+    bool old;   /* something is there */
+    bool first; /* the first one of several hard links */
 };
 
 /* What targets that are made of files do in their own way. */
