@@ -104,23 +104,16 @@ int content_measure(struct job *j, const struct id *tree, const char *part, uint
 
 int job_dump(struct job *j, const struct snapshot *s, const char *path, int fd, struct err *e)
 {
+    enum { BITE = 1 << 20 };
     while (*path == '/')
         path++;
-    _cleanup_(node_release) struct node n = {0};
-    int rc = tree_lookup(j->repo, &s->tree, path, &n, e);
-    if (rc < 0)
-        return rc;
-    if (n.type != NODE_FILE)
-        return err_set(e, ERR_USAGE, "%s is a %s, not a file; `salvor show` lists what is in it",
-                       path, node_type_name(n.type));
-    _cleanup_(buf_release) struct buf blob = BUF_INIT(BLOB_MAX);
-    for (size_t i = 0; i < n.ncontent; i++) {
-        buf_clear(&blob);
-        rc = repo_load_blob(j->repo, BLOB_DATA, &n.content[i], &blob, e);
-        if (rc == 0)
-            rc = fd_write_all(fd, blob.data, blob.len, "the output", e);
-        if (rc < 0)
-            return err_prefix(e, "%s", path);
+    _cleanup_(stream_closep) struct stream *in = NULL;
+    _cleanup_free_ char *data = mem_alloc(BITE);
+    int rc = content_stream_open(j, &s->tree, path, &in, e);
+    for (size_t got = 1; rc == 0 && got > 0;) {
+        rc = stream_read(in, data, BITE, &got, e);
+        if (rc == 0 && fd_write_all(fd, data, got, "the output", e) < 0)
+            rc = err_prefix(e, "%s", path);
     }
-    return 0;
+    return rc;
 }

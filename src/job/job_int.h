@@ -5,6 +5,7 @@
 
 #include "job/job.h"
 #include "source/source.h"
+#include "target/postgres.h"
 #include "target/target.h"
 
 /* ---- backup.c ---- */
@@ -57,6 +58,7 @@ enum { MANIFEST_VERSION = 1 };
 
 struct manifest {
     char *resource, *type, *base; /* base: where content was read from; NULL when it has no place */
+    char *source;                 /* what source_describe wrote, as JSON text; NULL when missing */
     struct id content;
     struct timespec time;
     uint64_t files, bytes;
@@ -92,6 +94,28 @@ int path_place(const char *path, const char *part);
 /* Files and bytes below a tree or a part of it, as far as they can be read. */
 _warn_unused_ int content_measure(struct job *j, const struct id *tree, const char *part,
                                   uint64_t *files, uint64_t *bytes, struct err *e);
+/* ---- content_stream.c ---- */
+/* A file of a snapshot as a stream: its blobs in order, read ahead by a few workers within a window
+ * of some MiB; raises progress.bytes. `path` is for messages. The job outlives it. Needs a loaded
+ * index. ERR_CORRUPT when its blobs do not make it up. */
+struct stream *content_stream_new(struct job *j, const struct node *n, const char *path);
+/* The same of the file at `path` below a tree. ERR_USAGE when it is no file. */
+_warn_unused_ int content_stream_open(struct job *j, const struct id *tree, const char *path,
+                                      struct stream **out, struct err *e);
+/* All files below a tree for a target that pulls them: hand it &f.content. Must stay where it is
+ * until it is released, which is always allowed. */
+struct content_files {
+    struct target_content content;
+    struct target_content_file *file;
+    size_t cap;
+    struct job *job;
+    struct id tree;
+};
+_warn_unused_ int content_files_init(struct content_files *f, struct job *j, const struct id *tree,
+                                     struct err *e);
+void content_files_release(struct content_files *f);
+
+/* ---- content.c, of snapshots ---- */
 /* Whether a snapshot is complete: not tagged "partial". */
 bool snapshot_complete(const struct snapshot *s);
 /* Whether it was taken of what a restore replaced: never meant by "latest". */

@@ -19,6 +19,7 @@ void manifest_release(struct manifest *m)
     free(m->resource);
     free(m->type);
     free(m->base);
+    free(m->source);
     *m = (struct manifest){0};
 }
 
@@ -111,6 +112,14 @@ char *manifest_parse_base(struct json_in *in)
     return exact;
 }
 
+static int parse_base(struct manifest *m, const char *what, struct err *e)
+{
+    struct json_in in;
+    json_in_init(&in, m->source, strlen(m->source));
+    m->base = manifest_parse_base(&in);
+    return json_in_finish(&in, what, e);
+}
+
 static int parse(const struct buf *text, const char *what, struct manifest *m, struct err *e)
 {
     struct json_in in;
@@ -135,12 +144,14 @@ static int parse(const struct buf *text, const char *what, struct manifest *m, s
         else if (strcmp(key, "partial") == 0)
             m->partial = json_get_bool(&in);
         else if (strcmp(key, "source") == 0) {
-            free(m->base);
-            m->base = manifest_parse_base(&in);
+            free(m->source);
+            m->source = json_get_raw(&in);
         } else
             json_skip(&in);
     }
     int rc = json_in_finish(&in, what, e);
+    if (rc == 0 && m->source != NULL)
+        rc = parse_base(m, what, e);
     if (rc < 0)
         return rc;
     if (version == 0 || m->resource == NULL || m->type == NULL)

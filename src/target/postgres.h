@@ -1,0 +1,113 @@
+/* Bringing a PostgreSQL database back. It is built beside, under a working name that says so, from
+ * what is pulled out of a snapshot: definitions, then data over several connections at once, then
+ * indexes, keys and triggers. Only when all of it is there does it get its name; what had that name
+ * before keeps another. A failure, an interruption or a kill leaves the name as it was. */
+#ifndef SALVOR_TARGET_POSTGRES_H
+#define SALVOR_TARGET_POSTGRES_H
+
+#include "base/stream.h"
+#include "base/text.h"
+#include "client/postgres.h"
+
+/* ---- what is in a snapshot ---- */
+
+struct target_content_file {
+    char *path; /* below content/ */
+    uint64_t size;
+};
+/* Pulled by the target; `open` may be called from several threads. */
+struct target_content {
+    int (*open)(void *arg, const char *path, struct stream **out, struct err *e);
+    const struct target_content_file *file;
+    size_t nfile;
+    void *arg;
+};
+
+struct postgres_table {
+    char *schema, *name;
+    char kind; /* as pg_class.relkind: r, p, f, m, ...; u: unlogged */
+    bool has_rows;
+    uint64_t rows, bytes;
+    unsigned split, parts;        /* 0: its data is in the dump; else data/<split>/<part>.copy */
+    struct str_list columns, key; /* columns: of the COPY when split; key: primary key, if any */
+};
+struct postgres_extension {
+    char *name, *version, *schema;
+};
+/* The "source" object of a manifest. Strings are NULL when it does not have them. */
+struct postgres_manifest {
+    int server_version; /* 150018 */
+    char *server, *database, *owner, *encoding, *collate, *ctype, *locale_provider, *icu_locale,
+        *collation_version, *lsn, *globals, *dump;
+    uint64_t bytes, large_objects, publications, subscriptions;
+    struct str_list roles, tablespaces, settings;
+    struct postgres_extension *extension;
+    size_t nextension;
+    struct postgres_table *table;
+    size_t ntable;
+};
+/* ERR_CORRUPT when it is none, or names what cannot be. */
+_warn_unused_ int postgres_manifest_parse(const char *json, struct postgres_manifest *out,
+                                          struct err *e);
+void postgres_manifest_release(struct postgres_manifest *m);
+/* NULL when there is no such table. */
+const struct postgres_table *postgres_manifest_table(const struct postgres_manifest *m,
+                                                     const char *schema, const char *name);
+/* The path of one part: "data/0001/0001.copy". */
+char *postgres_part_path(unsigned split, unsigned part);
+/* "COPY schema.table (columns) FROM STDIN" of a split table, without options; appends. `schema`
+ * NULL: its own. */
+void postgres_copy_sql(const struct postgres_table *t, const char *schema, struct buf *out);
+
+/* ---- building ---- */
+
+struct postgres_restore {
+    const struct pg_server *server; /* where; the database that it names does not matter */
+    const char *database;           /* the name that it gets */
+    const struct postgres_manifest *manifest;
+    const struct target_content *content;
+    unsigned workers;  /* connections that load at once; 0: as many as there are processors */
+    bool create_roles; /* those that are missing, from globals.sql */
+    bool disposable;   /* a sandbox: nothing needs to survive a crash of the server */
+    void (*phase)(const char *what, void *arg); /* "definitions", "data", "indexes", ...: a literal;
+                                                   may be NULL */
+    void *arg;
+};
+
+/* What a restore is going to meet. */
+struct postgres_outlook {
+    int version;        /* of the server */
+    bool exists, empty; /* is there a database of that name, and does it hold nothing */
+    bool same_source; /* it is the database that the snapshot was taken of, as far as can be seen */
+    uint64_t old_bytes;       /* of the one that exists */
+    struct str_list sessions; /* who is connected to it: "app from 10.0.0.7 (psql), idle" */
+    struct str_list missing_roles, missing_extensions, missing_tablespaces;
+    struct str_list
+        in_the_way; /* what forbids a swap: slots, subscriptions, prepared transactions */
+    struct str_list abandoned; /* working databases of runs that are over */
+    struct str_list notes;     /* what differs and does no harm: collation versions, settings */
+};
+void postgres_outlook_release(struct postgres_outlook *o);
+/* Only looks. ERR_REFUSED when it cannot work: the server older than the dump, a pooler between, an
+ * encoding or locale that the server does not have, too little space where that can be seen. */
+_warn_unused_ int target_postgres_look(const struct postgres_restore *r,
+                                       struct postgres_outlook *out, struct err *e);
+/* ERR_REFUSED, naming them, when roles (unless they are to be created), extensions or tablespaces
+ * are missing. */
+_warn_unused_ int target_postgres_ready(const struct postgres_restore *r,
+                                        const struct postgres_outlook *o, struct err *e);
+/* Builds the database under a working name, which *working gets (the caller frees it). Row counts
+ * are compared with the manifest. On failure nothing of it is left, unless the message says so. */
+_warn_unused_ int target_postgres_build(const struct postgres_restore *r, char **working,
+                                        struct err *e);
+/* Removes what build made. */
+_warn_unused_ int target_postgres_discard(const struct pg_server *s, const char *working,
+                                          struct err *e);
+/* Gives it its name. A database of that name must be empty and unused (ERR_EXISTS, ERR_LOCKED): it
+ * is removed. */
+_warn_unused_ int target_postgres_publish(const struct postgres_restore *r, const char *working,
+                                          struct err *e);
+/* All of it for a new or empty database: look, ready, build, publish. */
+_warn_unused_ int target_postgres_new(const struct postgres_restore *r, struct err *e);
+
+#endif
