@@ -8,6 +8,7 @@
 #include "base/stream.h"
 #include "base/text.h"
 #include "client/postgres.h"
+#include <time.h>
 
 /* ---- what is in a snapshot ---- */
 
@@ -66,9 +67,11 @@ struct postgres_restore {
     const char *database;           /* the name that it gets */
     const struct postgres_manifest *manifest;
     const struct target_content *content;
-    unsigned workers;  /* connections that load at once; 0: as many as there are processors */
-    bool create_roles; /* those that are missing, from globals.sql */
-    bool disposable;   /* a sandbox: nothing needs to survive a crash of the server */
+    unsigned workers;   /* connections that load at once; 0: as many as there are processors */
+    bool create_roles;  /* those that are missing, from globals.sql */
+    bool without_roles; /* leave owners and rights away */
+    bool without_tablespaces; /* everything into the default one; set by itself where one is missing
+                               */
     void (*phase)(const char *what, void *arg); /* "definitions", "data", "indexes", ...: a literal;
                                                    may be NULL */
     void *arg;
@@ -96,18 +99,47 @@ _warn_unused_ int target_postgres_look(const struct postgres_restore *r,
  * are missing. */
 _warn_unused_ int target_postgres_ready(const struct postgres_restore *r,
                                         const struct postgres_outlook *o, struct err *e);
-/* Builds the database under a working name, which *working gets (the caller frees it). Row counts
- * are compared with the manifest. On failure nothing of it is left, unless the message says so. */
-_warn_unused_ int target_postgres_build(const struct postgres_restore *r, char **working,
-                                        struct err *e);
-/* Removes what build made. */
-_warn_unused_ int target_postgres_discard(const struct pg_server *s, const char *working,
-                                          struct err *e);
-/* Gives it its name. A database of that name must be empty and unused (ERR_EXISTS, ERR_LOCKED): it
- * is removed. */
-_warn_unused_ int target_postgres_publish(const struct postgres_restore *r, const char *working,
-                                          struct err *e);
-/* All of it for a new or empty database: look, ready, build, publish. */
+/* A database that was built and has a working name. */
+struct postgres_built {
+    const struct pg_server *server;
+    struct pg *beside;       /* holds the working name */
+    char *name;              /* the working name */
+    struct str_list comment; /* what is said of it once it has its name */
+    bool keep_comment;
+    bool named; /* it got its name */
+};
+/* Drops it unless it got its name; also after an interruption. */
+void postgres_built_release(struct postgres_built *b);
+/* Looks, sees that all is ready, drops what restores that did not end have left, and builds. Row
+ * counts are compared with the manifest. r->server must outlive *out. On failure nothing of it is
+ * left, unless a warning says so. */
+_warn_unused_ int target_postgres_build(const struct postgres_restore *r,
+                                        struct postgres_built *out, struct err *e);
+/* Gives it its name. A database of that name must be empty (ERR_EXISTS) and unused (ERR_LOCKED): it
+ * is dropped. */
+_warn_unused_ int target_postgres_publish(const struct postgres_restore *r,
+                                          struct postgres_built *b, struct err *e);
+/* All of it for a new or empty database. */
 _warn_unused_ int target_postgres_new(const struct postgres_restore *r, struct err *e);
+
+/* ---- in place ---- */
+
+/* A name that no database has: "<database>_<word>_20261121_085300". The caller frees it. */
+_warn_unused_ int target_postgres_spare_name(const struct pg_server *s, const char *database,
+                                             const char *word, struct timespec when, char **out,
+                                             struct err *e);
+/* Gives it its name; the database that has it becomes `kept`. Both in one transaction, while who
+ * connects waits; who is connected is ended. ERR_REFUSED names slots, subscriptions and prepared
+ * transactions of the old one; ERR_LOCKED names sessions that could not be ended. */
+_warn_unused_ int target_postgres_swap(const struct postgres_restore *r, struct postgres_built *b,
+                                       const char *kept, struct err *e);
+/* The way back: `kept` becomes `good` again, and what is `good` now becomes `aside`. ERR_NOT_FOUND
+ * when `kept` is gone. */
+_warn_unused_ int target_postgres_put_back(const struct pg_server *s, const char *good,
+                                           const char *kept, const char *aside, struct err *e);
+/* Makes new transactions read-only unless they say otherwise, and ends the sessions so that they
+ * notice; or takes that back. */
+_warn_unused_ int target_postgres_freeze(const struct pg_server *s, const char *database,
+                                         bool freeze, struct err *e);
 
 #endif
