@@ -93,6 +93,7 @@ void live_release(struct live *v)
 struct index *index_new(void)
 {
     struct index *x = mem_zero(sizeof *x);
+    (void)pthread_mutex_init(&x->mend, NULL);
     (void)pthread_mutex_init(&x->lock, NULL);
     (void)pthread_mutex_init(&x->saving, NULL);
     return x;
@@ -110,41 +111,67 @@ void index_free(struct index *x)
     if (x == NULL)
         return;
     layer_release(&x->base);
+    layer_release(&x->anew);
     live_release(&x->live);
     pending_release(x->pending, x->npending);
     id_list_release(&x->files);
     free(x->cache);
+    (void)pthread_mutex_destroy(&x->mend);
     (void)pthread_mutex_destroy(&x->lock);
     (void)pthread_mutex_destroy(&x->saving);
     free(x);
 }
 
-/* ---- asking ---- */
+/* ---- when the cache turns out to be damaged ---- */
 
-/* A damaged cache is removed once, and told of. */
-static void cache_check(struct index *x)
+static struct layer *base_of(struct index *x)
 {
-    if (!atomic_load(&x->base.damaged))
-        return;
+    return atomic_load(&x->mended) ? &x->anew : &x->base;
+}
+
+/* The cache file goes, and the index is read anew from the store. */
+static void mend(struct index *x)
+{
+    struct err e = ERR_INIT;
     (void)pthread_mutex_lock(&x->lock);
-    bool first = !x->cache_damaged;
     x->cache_damaged = true;
-    if (first && x->cache != NULL)
-        (void)unlink(x->cache);
     (void)pthread_mutex_unlock(&x->lock);
-    if (first)
-        log_warning("the local index cache %s was damaged and has been removed; the repository is "
-                    "not affected, but run this again if something is reported missing",
-                    x->cache != NULL ? x->cache : "");
+    (void)unlink(x->cache);
+    if (index_read_anew(x, &e) == 0) {
+        atomic_store(&x->mended, true);
+        log_notice("the local index cache %s was damaged: it has been removed, and the index was "
+                   "read anew from the repository, which is not affected",
+                   x->cache);
+        return;
+    }
+    log_warning("the local index cache %s was damaged and has been removed, but the index could "
+                "not be read anew: %s; run this again if something is reported missing",
+                x->cache, e.msg);
+}
+
+/* What was not found in `l` may be there: whether it is worth to look again. Threads that come
+ * while another one mends wait for it. */
+static bool look_again(struct index *x, struct layer *l)
+{
+    if (!atomic_load(&l->damaged))
+        return false;
+    (void)pthread_mutex_lock(&x->mend);
+    if (!x->mend_tried)
+        mend(x);
+    x->mend_tried = true;
+    (void)pthread_mutex_unlock(&x->mend);
+    return base_of(x) != l;
 }
 
 bool index_cache_damaged(struct index *x)
 {
     (void)pthread_mutex_lock(&x->lock);
-    bool damaged = x->cache_damaged;
+    bool damaged = x->cache_damaged && !atomic_load(&x->mended);
     (void)pthread_mutex_unlock(&x->lock);
     return damaged;
 }
+
+/* ---- asking ---- */
 
 static void place_fill(const struct index_entry *n, const struct id *pack, struct blob_place *out)
 {
@@ -155,16 +182,16 @@ static void place_fill(const struct index_entry *n, const struct id *pack, struc
     out->compressed = (n->place & ENTRY_COMPRESSED) != 0;
 }
 
-static bool base_find(struct index *x, enum blob_type type, const struct id *id, unsigned nth,
-                      struct blob_place *out)
+static bool layer_find(struct layer *l, enum blob_type type, const struct id *id, unsigned nth,
+                       struct blob_place *out)
 {
     uint64_t i;
-    if (!layer_first(&x->base, type, id, &i) || x->base.n - i <= nth)
+    if (!layer_first(l, type, id, &i) || l->n - i <= nth)
         return false;
-    const struct index_entry *n = layer_entry(&x->base, i + nth);
+    const struct index_entry *n = layer_entry(l, i + nth);
     if (n == NULL || entry_compare(n, type, id) != 0)
         return false;
-    const struct id *pack = layer_pack(&x->base, n->place & ENTRY_PACK);
+    const struct id *pack = layer_pack(l, n->place & ENTRY_PACK);
     if (pack == NULL)
         return false;
     place_fill(n, pack, out);
@@ -181,18 +208,23 @@ bool index_find(struct index *x, enum blob_type type, const struct id *id, unsig
     (void)pthread_mutex_unlock(&x->lock);
     if (n != NULL)
         return true;
-    bool found = base_find(x, type, id, nth, out);
-    if (!found)
-        cache_check(x);
-    return found;
+    struct layer *l = base_of(x);
+    return layer_find(l, type, id, nth, out) ||
+           (look_again(x, l) && layer_find(base_of(x), type, id, nth, out));
+}
+
+static bool base_has(struct index *x, enum blob_type type, const struct id *id)
+{
+    uint64_t i;
+    struct layer *l = base_of(x);
+    return layer_first(l, type, id, &i) ||
+           (look_again(x, l) && layer_first(base_of(x), type, id, &i));
 }
 
 bool index_claim(struct index *x, enum blob_type type, const struct id *id)
 {
-    uint64_t i;
-    if (layer_first(&x->base, type, id, &i))
+    if (base_has(x, type, id))
         return false;
-    cache_check(x);
     unsigned first = 0;
     (void)pthread_mutex_lock(&x->lock);
     bool claimed = live_find(&x->live, type, id, &first, true) == NULL;

@@ -56,8 +56,9 @@ bool index_claim(struct index *x, enum blob_type type, const struct id *id);
 void index_drop_claims(struct index *x);
 /* Whether blobs of this pack are known. `blob` is any blob of it. */
 bool index_has_pack(struct index *x, const struct id *pack, const struct index_blob *blob);
-/* True once a damaged block of the local cache was met: the cache file is removed then, and blobs
- * may be unknown that the repository has. Running again is the remedy. */
+/* A damaged block of the local cache has the cache file removed and the index read anew from the
+ * store, at the first use of the block. True if that could not be done: blobs may be unknown that
+ * the repository has, and running again is the remedy. */
 bool index_cache_damaged(struct index *x);
 /* Packs added and not yet in an index file. */
 size_t index_pending(struct index *x);

@@ -131,6 +131,23 @@ static int make_layer(struct load *l, const char *cache, const struct id_list *p
     return 0;
 }
 
+int index_read_anew(struct index *x, struct err *e)
+{
+    _cleanup_(id_list_release) struct id_list files = {0};
+    (void)pthread_mutex_lock(&x->lock);
+    for (size_t i = 0; i < x->files.n; i++)
+        id_list_add(&files, &x->files.id[i]);
+    (void)pthread_mutex_unlock(&x->lock);
+    struct load l = {.repo = x->repo};
+    (void)pthread_mutex_init(&l.lock, NULL);
+    int rc = load_files(&l, &files, e);
+    if (rc == 0)
+        layer_builder_finish(&l.builder, &x->anew);
+    layer_builder_release(&l.builder);
+    (void)pthread_mutex_destroy(&l.lock);
+    return rc;
+}
+
 /* ---- loading ---- */
 
 static void subtract(const struct id_list *all, const struct id_list *known, struct id_list *out)
@@ -179,6 +196,9 @@ static int load_layers(struct load *l, const char *cache, const struct id_list *
 static void replace(struct index *x, struct layer *base, struct live *live, struct id_list *files)
 {
     layer_release(&x->base);
+    layer_release(&x->anew);
+    atomic_store(&x->mended, false);
+    x->mend_tried = false;
     /* A member at a time: atomics are not copied as a struct while anybody looks, and nobody does.
      */
     memcpy(&x->base, base, sizeof x->base);
@@ -224,6 +244,7 @@ int index_load(struct index *x, struct repo *r, enum index_mode mode, index_bad_
         return rc;
     }
     replace(x, &base, &live, &present);
+    x->repo = r;
     x->loaded = l.nbad == 0;
     x->cache_damaged = false;
     return 0;

@@ -124,6 +124,11 @@ struct pending_pack {
 
 struct index {
     struct layer base;
+    struct layer anew;    /* takes over when `base` turns out to be damaged while it is in use */
+    atomic_bool mended;   /* `anew` has taken over; `base` stays for those who are reading it */
+    struct repo *repo;    /* that it was loaded from */
+    pthread_mutex_t mend; /* guards mend_tried */
+    bool mend_tried;
     pthread_mutex_t lock; /* guards what follows */
     struct live live;
     struct pending_pack *pending;
@@ -137,5 +142,7 @@ struct index {
 
 void live_add_pack(struct live *v, const struct id *pack, const struct index_blob *blobs, size_t n);
 void live_release(struct live *v);
+/* index_load.c: reads the index files in x->files into x->anew; for index.c, once. */
+_warn_unused_ int index_read_anew(struct index *x, struct err *e);
 
 #endif
