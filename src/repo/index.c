@@ -283,6 +283,11 @@ bool index_ordinal(struct index *x, enum blob_type type, const struct id *id, ui
     return layer_first(&x->base, type, id, out);
 }
 
+void index_blob_at(const struct index *x, uint64_t ordinal, struct index_blob *out)
+{
+    entry_blob(&x->base.entry[ordinal], out);
+}
+
 const struct id_list *index_files(const struct index *x)
 {
     return &x->files;

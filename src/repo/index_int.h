@@ -76,6 +76,8 @@ uint64_t index_blob_count(const struct index *x);
  * blob having different numbers but adjacent ones; index_ordinal gives the first. Only after
  * index_load, and without additions since. */
 bool index_ordinal(struct index *x, enum blob_type type, const struct id *id, uint64_t *out);
+/* The entry that has such a number. */
+void index_blob_at(const struct index *x, uint64_t ordinal, struct index_blob *out);
 /* Writes JSON index files, each below 8 MiB, for the packs given one after the other. */
 struct index_encoder {
     struct repo *repo;

@@ -39,7 +39,7 @@ struct parcel {
 };
 
 static int move_blob(struct repack *r, const struct parcel *k, const struct index_blob *b,
-                     const struct buf *pack, struct buf *sealed, struct buf *plain, struct err *e)
+                     const struct buf *pack, struct prune_hands *h, struct err *e)
 {
     struct blob_place place = {.pack = k->pack,
                                .offset = b->offset,
@@ -48,14 +48,8 @@ static int move_blob(struct repack *r, const struct parcel *k, const struct inde
                                .compressed = b->compressed};
     if ((uint64_t)b->offset + b->length > pack->len)
         return err_set(e, ERR_CORRUPT, "a pack is shorter than its index says");
-    /* It is opened only to see that it is whole: damage must not be carried into a new pack. */
-    buf_clear(sealed);
-    int rc = buf_append(sealed, pack->data + b->offset, b->length, e);
-    if (rc == 0)
-        rc = repo_open_blob(r->prune->repo, &b->id, &place, sealed->data, plain, e);
-    if (rc == 0)
-        rc = writer_save_sealed(r->writer, b, pack->data + b->offset, e);
-    return rc;
+    int rc = prune_check_copy(r->prune->repo, &b->id, &place, pack->data + b->offset, h, e);
+    return rc == 0 ? writer_save_sealed(r->writer, b, pack->data + b->offset, e) : rc;
 }
 
 static void parcel_free(void *item, void *arg)
@@ -72,15 +66,15 @@ static int move_pack(void *item, void *arg, struct err *e)
     struct repack *r = arg;
     const struct prune_options *o = r->prune->options;
     char name[REPO_NAME_MAX];
-    _cleanup_(buf_release) struct buf pack = BUF_INIT(BUF_PACK), sealed = BUF_INIT(BUF_PACK),
-                                      plain = BUF_INIT(BLOB_MAX);
+    _cleanup_(buf_release) struct buf pack = BUF_INIT(BUF_PACK);
+    _cleanup_(prune_hands_release) struct prune_hands h = PRUNE_HANDS_INIT;
     uint64_t bytes = 0;
     int rc = cancel_check(e);
     if (rc == 0)
         rc = store_get(r->prune->repo->store, repo_file_name("data", &k->pack, name), 0, k->size,
                        &pack, e);
     for (size_t i = 0; rc == 0 && i < k->n; i++) {
-        rc = move_blob(r, k, &k->blob[i], &pack, &sealed, &plain, e);
+        rc = move_blob(r, k, &k->blob[i], &pack, &h, e);
         bytes += k->blob[i].length;
     }
     if (rc == ERR_CORRUPT)

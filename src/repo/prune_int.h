@@ -18,8 +18,15 @@ struct prune_pack {
     uint64_t sealed; /* sealed bytes of all its blobs */
     uint32_t nused, nblob;
     bool has_data, has_tree;
+    bool spoilt; /* a blob of it that lies elsewhere, too, is damaged here */
     enum pack_fate fate;
 };
+
+/* Whether it is there, with all the bytes that its blobs need. */
+static inline bool prune_pack_whole(const struct prune_pack *k)
+{
+    return k->size >= k->sealed + SEAL_OVERHEAD;
+}
 
 /* A used blob that lies here, but is taken from another pack. */
 struct prune_spare {
@@ -48,7 +55,33 @@ _warn_unused_ int prune_mark(struct prune *p, struct err *e);
 
 /* prune_plan.c: fills p->pack, p->spare and p->unindexed, and decides. */
 _warn_unused_ int prune_plan(struct prune *p, struct err *e);
+
+/* ---- prune_copies.c ---- */
+
+/* Fills p->spare with the copies that are not taken, and counts them out of p->pack. The copies
+ * that are taken have been read, unless it is a dry run: ERR_CORRUPT if a blob that lies in several
+ * packs is damaged in all of them. */
+_warn_unused_ int prune_copies(struct prune *p, struct err *e);
 /* Whether the blob is used out of pack number `pack`. */
 bool prune_takes(const struct prune *p, const struct index_blob *b, uint32_t pack);
+
+/* Buffers for opening blobs. */
+struct prune_hands {
+    struct buf copy, sealed, plain;
+};
+#define PRUNE_HANDS_INIT                                                                           \
+    {                                                                                              \
+        BUF_INIT(BUF_PACK), BUF_INIT(BUF_PACK), BUF_INIT(BLOB_MAX)                                 \
+    }
+void prune_hands_release(struct prune_hands *h);
+/* Opens the blob whose sealed bytes are given, only to see that it is whole: damage must not be
+ * carried into a new pack. */
+_warn_unused_ int prune_check_copy(struct repo *r, const struct id *id,
+                                   const struct blob_place *place, const uint8_t *sealed,
+                                   struct prune_hands *h, struct err *e);
+/* The same of the store's bytes at that place, which are in h->copy afterwards. */
+_warn_unused_ int prune_load_copy(struct repo *r, const struct id *id,
+                                  const struct blob_place *place, struct prune_hands *h,
+                                  struct err *e);
 
 #endif

@@ -1,5 +1,4 @@
-/* Planning: which copy of a blob counts, what each pack holds of use, and what is worth repacking.
- */
+/* Planning: what each pack holds of use, and what is worth repacking. */
 #include "base/log.h"
 #include "base/mem.h"
 #include "repo/prune_int.h"
@@ -10,24 +9,6 @@ enum {
     SMALL_PACK = 4 << 20, /* packs below this are put together, ... */
     SMALL_PACKS = 16,     /* ... once there are so many of a type */
 };
-
-static int compare_spares(const void *va, const void *vb)
-{
-    const struct prune_spare *a = va, *b = vb;
-    if (a->ordinal != b->ordinal)
-        return a->ordinal < b->ordinal ? -1 : 1;
-    return a->pack < b->pack ? -1 : a->pack > b->pack;
-}
-
-bool prune_takes(const struct prune *p, const struct index_blob *b, uint32_t pack)
-{
-    uint64_t ordinal;
-    if (!index_ordinal(p->repo->index, b->type, &b->id, &ordinal) ||
-        (p->state[ordinal] & PRUNE_USED) == 0)
-        return false;
-    struct prune_spare key = {ordinal, pack};
-    return p->nspare == 0 || bsearch(&key, p->spare, p->nspare, sizeof key, compare_spares) == NULL;
-}
 
 /* ---- what the packs hold ---- */
 
@@ -52,78 +33,6 @@ static int count_pack(const struct id *id, const struct index_blob *blobs, size_
     }
     mem_grow(&p->pack, p->npack, &p->pack_cap, sizeof *p->pack);
     p->pack[p->npack++] = k;
-    return 0;
-}
-
-struct copies {
-    struct prune *p;
-    uint32_t at;
-};
-
-/* Lists every copy of the blobs that lie in several packs. */
-static int list_copies(const struct id *id, const struct index_blob *blobs, size_t n, void *arg,
-                       struct err *e)
-{
-    (void)id, (void)e;
-    struct copies *c = arg;
-    struct prune *p = c->p;
-    for (size_t i = 0; i < n; i++) {
-        uint64_t o = 0;
-        if (!index_ordinal(p->repo->index, blobs[i].type, &blobs[i].id, &o) ||
-            (p->state[o] & PRUNE_USED) == 0 || (p->state[o] & PRUNE_SEEN_MOST) < 2)
-            continue;
-        mem_grow(&p->spare, p->nspare, &p->spare_cap, sizeof *p->spare);
-        p->spare[p->nspare++] = (struct prune_spare){o, c->at};
-    }
-    c->at++;
-    return 0;
-}
-
-/* The better home of a blob: a pack that is there, and of those the one with more in use. After a
- * crash between the new packs and the removal of the old ones, that is always the new one. */
-static bool better(const struct prune *p, uint32_t a, uint32_t b)
-{
-    const struct prune_pack *x = &p->pack[a], *y = &p->pack[b];
-    if ((x->size > 0) != (y->size > 0))
-        return x->size > 0;
-    double share_x = x->sealed > 0 ? (double)x->used / (double)x->sealed : 0;
-    double share_y = y->sealed > 0 ? (double)y->used / (double)y->sealed : 0;
-    return share_x > share_y;
-}
-
-/* Leaves in p->spare the copies that are not taken. */
-static void choose_copies(struct prune *p)
-{
-    if (p->nspare == 0)
-        return;
-    qsort(p->spare, p->nspare, sizeof *p->spare, compare_spares);
-    size_t kept = 0;
-    for (size_t from = 0, to; from < p->nspare; from = to) {
-        size_t best = from;
-        for (to = from; to < p->nspare && p->spare[to].ordinal == p->spare[from].ordinal; to++)
-            if (better(p, p->spare[to].pack, p->spare[best].pack))
-                best = to;
-        for (size_t i = from; i < to; i++)
-            if (p->spare[i].pack != p->spare[best].pack)
-                p->spare[kept++] = p->spare[i];
-    }
-    p->nspare = kept;
-}
-
-static int discount(const struct id *id, const struct index_blob *blobs, size_t n, void *arg,
-                    struct err *e)
-{
-    (void)id, (void)e;
-    struct copies *c = arg;
-    struct prune_pack *k = &c->p->pack[c->at];
-    k->used = 0;
-    k->nused = 0;
-    for (size_t i = 0; i < n; i++)
-        if (prune_takes(c->p, &blobs[i], c->at)) {
-            k->used += blobs[i].length;
-            k->nused++;
-        }
-    c->at++;
     return 0;
 }
 
@@ -182,7 +91,7 @@ static int require_packs(const struct prune *p, struct err *e)
 {
     for (size_t i = 0; i < p->npack; i++) {
         const struct prune_pack *k = &p->pack[i];
-        if (k->nused == 0 || k->size >= k->sealed + SEAL_OVERHEAD)
+        if (k->nused == 0 || prune_pack_whole(k))
             continue;
         char name[REPO_NAME_MAX];
         return err_set(e, ERR_CORRUPT,
@@ -237,8 +146,8 @@ static void decide(struct prune *p)
         used += k->used;
         if (k->nused == 0) {
             k->fate = PACK_REMOVE;
-        } else if (k->has_data && k->has_tree) {
-            k->fate = PACK_REPACK; /* from the first versions of restic */
+        } else if ((k->has_data && k->has_tree) || k->spoilt) {
+            k->fate = PACK_REPACK; /* the former is from the first versions of restic */
         } else if (waste(k) > 0) {
             part[n++] = k;
             unused += waste(k);
@@ -277,20 +186,11 @@ static void report(struct prune *p)
 
 int prune_plan(struct prune *p, struct err *e)
 {
-    struct index *x = p->repo->index;
-    int rc = index_each_pack(x, count_pack, p, e);
+    int rc = index_each_pack(p->repo->index, count_pack, p, e);
     if (rc == 0)
         rc = list_store(p, e);
-    struct copies c = {.p = p};
     if (rc == 0)
-        rc = index_each_pack(x, list_copies, &c, e);
-    if (rc < 0)
-        return rc;
-    choose_copies(p);
-    if (p->nspare > 0) {
-        c.at = 0;
-        rc = index_each_pack(x, discount, &c, e);
-    }
+        rc = prune_copies(p, e);
     if (rc == 0)
         rc = require_packs(p, e);
     if (rc < 0)

@@ -127,6 +127,43 @@ def restore_goes_around_damage(place):
 
 
 @case(limit=60, tags="address")
+def prune_takes_the_copy_that_is_whole(place):
+    """Two machines saved the same at the same moment, so that each blob is in two packs, and then
+    one of the two is damaged: pruning goes on with the other, and leaves nothing damaged."""
+    tree = place.data / "tree"
+    fill(tree, place.rng, 8, largest=300_000)
+    place.init()
+    before = place.root / "before"
+    shutil.copytree(place.repo, before)
+    place.restic("backup", "tree")  # it saves no moment in a tree: both save the same blobs
+    mine = objects(place)["data"]
+    both = [place.repo, place.root / "other"]
+    both[0].rename(both[1])
+    before.rename(both[0])
+    place.restic("backup", "tree")
+    others = objects(place)["data"]
+    shutil.copytree(both[1], both[0], dirs_exist_ok=True)
+    place.clean()
+    shutil.copytree(place.repo, before)
+    told = ""
+    for damaged in mine, others:
+        shutil.rmtree(place.repo)
+        shutil.copytree(before, place.repo)
+        for n, path in enumerate(damaged):
+            data = bytearray(path.read_bytes())
+            data[len(data) // 4] ^= 4
+            path.chmod(0o600)
+            path.write_bytes(data[:len(data) // 2] if n == 0 else data)
+        place.salvor("verify", "--read-data", status=4)
+        told += place.salvor("prune").err
+        place.clean()
+        for snapshot in place.snapshots():
+            to = place.restore("--snapshot", snapshot["id"])
+            same(bytes_of(to / "tree"), bytes_of(tree))
+    check("damaged" in told and "other packs" in told, f"the damage is not told: {told}")
+
+
+@case(limit=60, tags="address")
 def index_is_made_anew(place):
     repository(place)
     for path in objects(place)["index"]:

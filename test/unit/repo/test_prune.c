@@ -180,6 +180,45 @@ static void damage_refuses(void **state)
     store_free(s);
 }
 
+static int copy_object(const struct store_object *o, void *arg, struct err *e)
+{
+    struct store *const *s = arg;
+    _cleanup_(buf_release) struct buf is = BUF_INIT(BUF_PACK);
+    int rc = store_get(s[0], o->name, 0, STORE_TO_END, &is, e);
+    const struct piece p = {is.data, is.len};
+    return rc == 0 ? store_put(s[1], o->name, PUT_REPLACE, &p, 1, e) : rc;
+}
+
+/* Two machines saved the same: every blob is in two packs, and one of each pair may be damaged. */
+static void damage_is_replaced_from_another_pack(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    struct prune_result out;
+    const bool forget[12] = {[1] = true, [5] = true};
+    struct store *one = make(store_memory_new(), forget), *two = make(store_memory_new(), forget);
+    struct store *const copy[] = {one, two};
+    struct repo r = fixture_open(one, NULL);
+    struct id_list packs = {0};
+    assert_ok(repo_list_files(&r, "data", &packs, &e));
+    fixture_close(&r);
+    assert_ok(store_list(one, "", copy_object, (void *)(uintptr_t)copy, &e));
+    for (size_t i = 0; i < packs.n; i++) {
+        char name[REPO_NAME_MAX];
+        _cleanup_(buf_release) struct buf is = BUF_INIT(BUF_PACK);
+        (void)repo_file_name("data", &packs.id[i], name);
+        assert_ok(store_get(two, name, 0, STORE_TO_END, &is, &e));
+        is.data[is.len / 3] ^= 4;
+        const struct piece p = {is.data, i % 3 == 0 ? is.len / 2 : is.len};
+        assert_ok(store_put(two, name, PUT_REPLACE, &p, 1, &e));
+    }
+    assert_ok(prune(two, &defaults, &out, &e));
+    assert_int_equal(assert_clean(two), 0);
+    id_list_release(&packs);
+    store_free(one);
+    store_free(two);
+}
+
 /* Every Nth store call fails, or is the last one (the process is "killed" by an error that sticks).
  */
 static void interrupted_anywhere_it_converges(void **state)
@@ -240,6 +279,7 @@ int main(void)
         cmocka_unit_test(what_is_unused_goes),
         cmocka_unit_test(all_forgotten_leaves_nothing),
         cmocka_unit_test(damage_refuses),
+        cmocka_unit_test(damage_is_replaced_from_another_pack),
         cmocka_unit_test(interrupted_anywhere_it_converges),
         cmocka_unit_test(the_index_is_made_anew),
     };
