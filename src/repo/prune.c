@@ -8,7 +8,12 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-enum { DELETIONS = 64 }; /* between two looks at our lock */
+enum {
+    DELETIONS = 64, /* between two looks at our lock */
+    /* No living program leaves a file alone for so long. Only prune may rely on that: its lock
+     * keeps all others from writing, but for who is just about to ask for a lock. */
+    UNFINISHED_S = 30 * 60,
+};
 
 static void prune_release(struct prune *p)
 {
@@ -209,6 +214,19 @@ static int settle_journals(struct repo *r, struct err *e)
     return rc == 0 ? writer_commit(w, e) : rc;
 }
 
+/* Files that were never finished, since their writer was killed. They do no harm but take up space,
+ * perhaps all that repacking needs. */
+static void clean(struct repo *r)
+{
+    struct err e = ERR_INIT;
+    size_t n = 0;
+    if (store_clean(r->store, UNFINISHED_S, &n, &e) < 0)
+        log_warning("what killed programs left unfinished could not be removed: %s", e.msg);
+    if (n > 0)
+        log_notice("removed %zu file%s that killed programs had left unfinished", n,
+                   n == 1 ? "" : "s");
+}
+
 static int carry_out(struct prune *p, struct err *e)
 {
     int rc = p->options->dry_run ? 0 : settle_journals(p->repo, e);
@@ -225,6 +243,7 @@ static int carry_out(struct prune *p, struct err *e)
         rc = prune_plan(p, e);
     if (rc < 0 || p->options->dry_run)
         return rc;
+    clean(p->repo);
     rc = repack(p, e);
     if (rc == 0 && index_changes(p))
         rc = rewrite_index(p, e);
