@@ -63,6 +63,15 @@ static struct store *make(struct store *s, const bool forget[12])
     return s;
 }
 
+static int copy_object(const struct store_object *o, void *arg, struct err *e)
+{
+    struct store *const *s = arg;
+    _cleanup_(buf_release) struct buf is = BUF_INIT(BUF_PACK);
+    int rc = store_get(s[0], o->name, 0, STORE_TO_END, &is, e);
+    const struct piece p = {is.data, is.len};
+    return rc == 0 ? store_put(s[1], o->name, PUT_REPLACE, &p, 1, e) : rc;
+}
+
 static int prune(struct store *s, const struct prune_options *o, struct prune_result *out,
                  struct err *e)
 {
@@ -180,15 +189,6 @@ static void damage_refuses(void **state)
     store_free(s);
 }
 
-static int copy_object(const struct store_object *o, void *arg, struct err *e)
-{
-    struct store *const *s = arg;
-    _cleanup_(buf_release) struct buf is = BUF_INIT(BUF_PACK);
-    int rc = store_get(s[0], o->name, 0, STORE_TO_END, &is, e);
-    const struct piece p = {is.data, is.len};
-    return rc == 0 ? store_put(s[1], o->name, PUT_REPLACE, &p, 1, e) : rc;
-}
-
 /* Two machines saved the same: every blob is in two packs, and one of each pair may be damaged. */
 static void damage_is_replaced_from_another_pack(void **state)
 {
@@ -226,12 +226,15 @@ static void interrupted_anywhere_it_converges(void **state)
     (void)state;
     static const enum fault_kind kinds[] = {FAULT_TRANSIENT, FAULT_SHORT, FAULT_LOST_REPLY};
     const bool forget[12] = {true, true, true, [6] = true, [9] = true};
+    struct store *made = make(store_memory_new(), forget);
     struct prune_result out;
     for (size_t k = 0; k < array_len(kinds); k++) {
         for (uint64_t at = 1;; at++) {
             struct err e = ERR_INIT;
             struct fault_plan plan = {.kind = kinds[k]};
-            struct store *s = make(store_fault_new(store_memory_new(), &plan), forget);
+            struct store *s = store_fault_new(store_memory_new(), &plan);
+            struct store *const copy[] = {made, s};
+            assert_ok(store_list(made, "", copy_object, (void *)(uintptr_t)copy, &e));
             plan.calls = 0;
             plan.fail_at = at;
             int rc = prune(s, &defaults, &out, &e);
@@ -250,6 +253,7 @@ static void interrupted_anywhere_it_converges(void **state)
                 break;
         }
     }
+    store_free(made);
 }
 
 static void the_index_is_made_anew(void **state)
