@@ -25,6 +25,7 @@ struct pg_server {
     const char *bindir;   /* where pg_dump and its kin are; NULL: found by pg_program */
     unsigned lock_ms;     /* how long one statement waits for a lock; 0: 30,000 */
     unsigned connect_s;   /* how long connecting may take; 0: 15 */
+    bool shielded;        /* see pg_shield */
 };
 
 /* What frameworks add to an address and libpq refuses is taken out: "+asyncpg", "+psycopg2" and the
@@ -41,10 +42,13 @@ _warn_unused_ int pg_parse_url(const char *url, char **database, char **host, ch
  * ISO dates, the server's own text forms at full precision, an empty search_path, client encoding
  * UTF8, no statement or idle timeouts, lock_timeout, synchronize_seqscans off, row_security off (so
  * that a policy makes a query fail rather than hide rows), application_name salvor. SQL_ASCII
- * databases keep SQL_ASCII. */
+ * databases keep SQL_ASCII. Through a pooler nothing is set up, since the next client would find
+ * it: pg_refuse_pooler. */
 _warn_unused_ int pg_connect(const struct pg_server *s, struct pg **out, struct err *e);
 void pg_free(struct pg *p); /* NULL is allowed; an open transaction is rolled back */
 void pg_freep(struct pg **p);
+/* While it is on, the connection takes no notice of interruptions: for cleaning up after one. */
+void pg_shield(struct pg *p, bool on);
 
 int pg_version(const struct pg *p);          /* 150018 for 15.18 */
 const char *pg_database(const struct pg *p); /* in this connection's encoding */
@@ -106,7 +110,7 @@ _warn_unused_ int pg_copy_in(struct pg *p, const char *sql, struct err *e);
 _warn_unused_ int pg_copy_put(struct pg *p, const void *data, size_t len, struct err *e);
 _warn_unused_ int pg_copy_end(struct pg *p, struct err *e);
 void pg_copy_abort(struct pg *p, const char *why);
-/* All of a stream into one COPY; `moved`, if not NULL, is raised as bytes go. */
+/* All of a stream into one COPY. */
 _warn_unused_ int pg_copy_in_stream(struct pg *p, const char *sql, struct stream *from,
                                     struct err *e);
 
@@ -118,8 +122,10 @@ _warn_unused_ int pg_copy_in_stream(struct pg *p, const char *sql, struct stream
  * versions were found, and what to install. */
 _warn_unused_ int pg_program(const char *name, int major, bool exact, const char *bindir,
                              char **out, struct err *e);
-/* "NAME=value" for a child's environment: PGHOST, PGPORT, PGUSER, PGDATABASE, PGPASSWORD, TLS
- * settings, PGAPPNAME, PGOPTIONS as this connection has them. Wipe it after use. */
+/* What makes a child meet this connection's server, for proc_options.env: "NAME=value" of PGHOST,
+ * PGPORT, PGUSER, PGDATABASE, PGPASSWORD, the TLS settings, PGAPPNAME and PGOPTIONS, and "NAME" of
+ * what would lead it astray. Wipe it after use: pg_environment_release. */
 void pg_environment(const struct pg *p, struct str_list *out);
+void pg_environment_release(struct str_list *l);
 
 #endif
