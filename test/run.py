@@ -16,6 +16,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -198,6 +199,10 @@ def main():
 
 if __name__ == "__main__":
     try:
-        sys.exit(main())
+        # Where the tests' PostgreSQL servers are, whose template is made once for all of them.
+        with tempfile.TemporaryDirectory(prefix="salvor-pg-") as scratch:
+            os.chmod(scratch, 0o755)
+            os.environ["SALVOR_TEST_PG_DIR"] = scratch
+            sys.exit(main())
     except subprocess.SubprocessError as problem:
         sys.exit(f"test: {problem}")
