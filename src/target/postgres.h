@@ -134,9 +134,13 @@ _warn_unused_ int target_postgres_spare_name(const struct pg_server *s, const ch
 _warn_unused_ int target_postgres_swap(const struct postgres_restore *r, struct postgres_built *b,
                                        const char *kept, struct err *e);
 /* The way back: `kept` becomes `good` again, and what is `good` now becomes `aside`. ERR_NOT_FOUND
- * when `kept` is gone. */
+ * when `kept` is gone. `kept` NULL: there was none, so what is `good` only becomes `aside`. */
 _warn_unused_ int target_postgres_put_back(const struct pg_server *s, const char *good,
                                            const char *kept, const char *aside, struct err *e);
+/* Where a database is, without a password: "postgresql://app@/app?host=db&port=5432", to be written
+ * down for the way back. The caller frees it. */
+_warn_unused_ int target_postgres_address(const struct pg_server *s, const char *database,
+                                          char **out, struct err *e);
 /* Makes new transactions read-only unless they say otherwise, and ends the sessions so that they
  * notice; or takes that back. */
 _warn_unused_ int target_postgres_freeze(const struct pg_server *s, const char *database,

@@ -1,0 +1,82 @@
+/* Inside of target/postgres: the dump's own program, and names. */
+#ifndef SALVOR_TARGET_POSTGRES_INT_H
+#define SALVOR_TARGET_POSTGRES_INT_H
+
+#include "target/postgres.h"
+
+/* ---- postgres_connect.c ---- */
+
+/* Connects to `database` of the server. */
+_warn_unused_ int target_connect(const struct pg_server *s, const char *database, struct pg **out,
+                                 struct err *e);
+/* Connects to a database that is not `but`, to create, rename and drop others from: postgres,
+ * template1, or whatever there is. */
+_warn_unused_ int target_connect_beside(const struct pg_server *s, const char *but, struct pg **out,
+                                        struct err *e);
+/* The first column of a query as a list. */
+_warn_unused_ int target_query_list(struct pg *p, const char *sql, const char *const *params,
+                                    size_t n, struct str_list *out, struct err *e);
+/* Appends "a, b and 3 more". */
+void target_name_some(const struct str_list *l, struct buf *out);
+
+/* Databases that are being built have this name and twelve hexadecimal digits. */
+#define WORKING_PREFIX "salvor_restore_"
+/* Working databases that nobody holds, and when they were begun, as far as they say. */
+_warn_unused_ int working_abandoned(struct pg *beside, struct str_list *out, struct err *e);
+/* A new one's name, held by this connection against being taken for abandoned. */
+_warn_unused_ int working_claim(struct pg *beside, char **name, struct err *e);
+/* Drops a database and what forbids it: sessions, subscriptions. */
+_warn_unused_ int working_drop(const struct pg_server *s, struct pg *beside, const char *name,
+                               struct err *e);
+
+/* ---- postgres_archive.c: the dump, by pg_restore ---- */
+
+struct archive {
+    const struct postgres_restore *restore;
+    char *program; /* pg_restore */
+    char *dir;     /* private directory for what follows; removed at the end */
+    char *head;    /* file: the dump's beginning, with its table of contents */
+    char *list;    /* text of the table of contents, as pg_restore --list prints it */
+};
+/* Reads the table of contents. `major` is that of the server that it is for. */
+_warn_unused_ int archive_open(struct archive *a, const struct postgres_restore *r, int major,
+                               struct err *e);
+void archive_close(struct archive *a);
+/* The statements about the database itself (CREATE, ALTER ... SET, GRANT, COMMENT), as they are to
+ * be said of `name`. */
+_warn_unused_ int archive_properties(const struct archive *a, const char *name,
+                                     struct str_list *out, struct err *e);
+/* Lines of the list that `wanted` says yes to, written to a file for pg_restore -L; *path is the
+ * caller's to free. `line` has no line end. */
+typedef bool archive_line_fn(const char *line, void *arg);
+_warn_unused_ int archive_choose(const struct archive *a, archive_line_fn *wanted, void *arg,
+                                 char **path, struct err *e);
+
+enum archive_section { ARCHIVE_PRE_DATA, ARCHIVE_DATA, ARCHIVE_POST_DATA };
+/* Restores a section into the database that `to` is connected to, over connections of its own.
+ * `chosen` (may be NULL) is a file of archive_choose. ARCHIVE_DATA reads the whole dump from the
+ * snapshot. */
+_warn_unused_ int archive_restore(const struct archive *a, enum archive_section section,
+                                  struct pg *to, const char *chosen, struct err *e);
+
+/* ---- postgres_statements.c ---- */
+
+/* Cuts SQL as pg_dump writes it into statements, without comments and psql's own commands. */
+void statements_split(const char *sql, struct str_list *out);
+/* Puts `name` for the database that a statement speaks of; NULL when it speaks of none. The caller
+ * frees. */
+char *statement_rename_database(const char *statement, const char *name);
+
+/* ---- postgres_load.c: data of split tables and of the dump, side by side ---- */
+_warn_unused_ int load_data(const struct archive *a, const char *database, const char *chosen,
+                            struct err *e);
+/* ---- postgres_build.c ---- */
+/* Renames what was built, and gives it its own comment; in a transaction of the caller's. */
+_warn_unused_ int built_take_name(struct postgres_built *b, const char *name, struct err *e);
+
+/* ---- postgres_roles.c ---- */
+/* Creates `missing` from globals.sql; those that it does not have, without login. */
+_warn_unused_ int roles_create(const struct postgres_restore *r, struct pg *p,
+                               const struct str_list *missing, struct err *e);
+
+#endif
