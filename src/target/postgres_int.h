@@ -66,6 +66,8 @@ void statements_split(const char *sql, struct str_list *out);
 /* Puts `name` for the database that a statement speaks of; NULL when it speaks of none. The caller
  * frees. */
 char *statement_rename_database(const char *statement, const char *name);
+/* Whether the identifier at `p`, quoted or not, is `name`. */
+bool statement_names(const char *p, const char *name);
 
 /* ---- postgres_load.c: data of split tables and of the dump, side by side ---- */
 _warn_unused_ int load_data(const struct archive *a, const char *database, const char *chosen,

@@ -29,14 +29,9 @@ static int read_globals(const struct postgres_restore *r, struct buf *out, struc
     return rc;
 }
 
-/* Whether the statement begins with these words and then the role's name, quoted or not. */
 static bool speaks_of(const char *statement, const char *words, const char *role)
 {
-    _cleanup_(buf_release) struct buf begin = BUF_INIT(BUF_TEXT);
-    pg_format(&begin, "%s%I", words, role);
-    size_t len = strlen(buf_str(&begin));
-    return strncmp(statement, buf_str(&begin), len) == 0 &&
-           (statement[len] == '\0' || strchr(" ;\n", statement[len]) != NULL);
+    return str_starts(statement, words) && statement_names(statement + strlen(words), role);
 }
 
 static int create_one(struct pg *p, const struct str_list *globals, const char *role, struct err *e)
@@ -54,32 +49,32 @@ static int create_one(struct pg *p, const struct str_list *globals, const char *
     return rc;
 }
 
-/* GRANT a TO b: wanted where both are there by now. Those that name others are said and left out.
- */
+/* "GRANT a TO b": wanted where one of them was made now. */
+static bool is_membership(const char *statement, const struct str_list *made)
+{
+    const char *to = str_starts(statement, "GRANT ") ? strstr(statement, " TO ") : NULL;
+    for (size_t i = 0; to != NULL && i < made->n; i++)
+        if (speaks_of(statement, "GRANT ", made->s[i]) ||
+            statement_names(to + strlen(" TO "), made->s[i]))
+            return true;
+    return false;
+}
+
+/* Those that name roles which are not there are said and left out. */
 static int grant_memberships(struct pg *p, const struct str_list *globals,
                              const struct str_list *made, struct err *e)
 {
     for (size_t i = 0; i < globals->n; i++) {
-        bool ours = false;
-        for (size_t k = 0; k < made->n && !ours; k++) {
-            _cleanup_(buf_release) struct buf to = BUF_INIT(BUF_TEXT);
-            pg_format(&to, " TO %I", made->s[k]);
-            ours = str_starts(globals->s[i], "GRANT ") &&
-                   (strstr(globals->s[i], buf_str(&to)) != NULL ||
-                    speaks_of(globals->s[i], "GRANT ", made->s[k]));
-        }
-        if (!ours)
+        if (!is_membership(globals->s[i], made))
             continue;
         struct err why = ERR_INIT;
         int rc = pg_exec(p, "SAVEPOINT one", e);
-        if (rc < 0)
-            return rc;
-        if (pg_exec(p, globals->s[i], &why) < 0) {
+        if (rc == 0 && pg_exec(p, globals->s[i], &why) < 0) {
             log_warning("left out: %s: %s", globals->s[i], why.msg);
             rc = pg_exec(p, "ROLLBACK TO SAVEPOINT one", e);
-            if (rc < 0)
-                return rc;
         }
+        if (rc < 0)
+            return rc;
     }
     return 0;
 }

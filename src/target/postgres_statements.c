@@ -100,3 +100,17 @@ char *statement_rename_database(const char *statement, const char *name)
     }
     return NULL;
 }
+
+bool statement_names(const char *p, const char *name)
+{
+    const char *end = *p == '"' ? skip_quoted(p, false) : p + strcspn(p, " ,;\n");
+    if (*p != '"')
+        return (size_t)(end - p) == strlen(name) && memcmp(p, name, strlen(name)) == 0;
+    for (p++; p < end - 1; p++, name++) {
+        if (*p == '"')
+            p++;
+        if (*name != *p)
+            return false;
+    }
+    return *name == '\0';
+}
