@@ -86,6 +86,8 @@ static int write_config(struct cli *c, bool *chosen, struct err *e)
     if (rc < 0)
         return rc;
     print_found("found database", &found.sqlite);
+    if (found.postgres != NULL)
+        log_notice("found database %s", found.postgres);
     print_found("found secrets", &found.secrets);
     print_found("found files", &found.files);
     print_found("note:", &found.notes);

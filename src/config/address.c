@@ -8,8 +8,8 @@
 /* Splits "sqlite:data/app.db" into type and path; what has no scheme is a path. */
 static int split(const char *address, enum resource_type *type, const char **path, struct err *e)
 {
-    static const char *const later[] = {"postgres", "postgresql", "redis", "rediss", "s3",
-                                        "azure",    "bucket",     "disk",  "mysql"};
+    static const char *const later[] = {"redis",  "rediss", "s3",   "azure",
+                                        "bucket", "disk",   "mysql"};
     size_t scheme = strcspn(address, ":/");
     *type = RESOURCE_FILES;
     *path = address;
@@ -30,10 +30,11 @@ static int split(const char *address, enum resource_type *type, const char **pat
     if (str_eq(word, "sqlite"))
         *type = RESOURCE_SQLITE;
     else if (!str_eq(word, "files"))
-        return err_set(e, ERR_USAGE,
-                       "\"%s:\" is no kind of resource; known are sqlite: and files:; a path with "
-                       "a colon is written ./%s",
-                       word, address);
+        return err_set(
+            e, ERR_USAGE,
+            "\"%s:\" is no kind of resource; known are sqlite:, files: and postgres:; a path with "
+            "a colon is written ./%s",
+            word, address);
     if (**path == '\0')
         return err_set(e, ERR_USAGE, "after %s: comes a path, such as %s:%s", word, word,
                        *type == RESOURCE_SQLITE ? "data/app.db" : "./etc");
@@ -65,6 +66,35 @@ static int choose_name(const char *path, const char *given, char **out, struct e
     return 0;
 }
 
+/* "postgres://host/app", or "postgres:app" by the PG* variables. */
+static int postgres_resource(const char *address, const char *given, struct config_resource *out,
+                             struct err *e)
+{
+    _cleanup_(config_resource_release) struct config_resource r = {.rpo_grace = -1};
+    _cleanup_free_ char *database = NULL;
+    char name[NAME_MOST + 1];
+    r.type = RESOURCE_POSTGRES;
+    if (is_postgres_url(address)) {
+        if (has_literal_password(address))
+            log_warning("the password in the address of the database can be seen by everybody on "
+                        "this machine; rather leave it to PGPASSWORD or to the password file");
+        r.postgres.url = str_dup(address);
+        database = postgres_url_database(address);
+    } else {
+        const char *rest = address + strlen("postgres:");
+        database = *rest != '\0' ? str_dup(rest) : postgres_url_database("");
+        str_list_add(&r.postgres.databases, database);
+    }
+    name_sanitise(database, strlen(database), name);
+    if (given == NULL && (name[0] == '\0' || str_eq(name, "all")))
+        return err_set(e, ERR_USAGE,
+                       "cannot make a name from the database %s; give one with --name", database);
+    int rc = choose_name(name, given, &r.name, e);
+    if (rc == 0)
+        *out = r, r = (struct config_resource){0};
+    return rc;
+}
+
 int config_resource_from_address(const char *address, const char *name, struct config_resource *out,
                                  struct err *e)
 {
@@ -81,6 +111,8 @@ int config_resource_from_address(const char *address, const char *name, struct c
             *out = r, r = (struct config_resource){0};
         return rc;
     }
+    if (is_postgres_url(address) || str_starts(address, "postgres:"))
+        return postgres_resource(address, name, out, e);
     const char *rest;
     int rc = split(address, &r.type, &rest, e);
     if (rc != 0)

@@ -122,28 +122,6 @@ static void look_for_keys(struct look *look)
 
 /* ---- the application's own settings ---- */
 
-/* The value of NAME= in the text of an .env file, without its quotes, or NULL. */
-static char *env_value(const char *text, const char *name)
-{
-    size_t len = strlen(name);
-    while (*text != '\0') {
-        const char *end = text + strcspn(text, "\r\n");
-        const char *p = text + strspn(text, " \t");
-        if (str_starts(p, "export "))
-            p += strlen("export ");
-        if (strncmp(p, name, len) == 0 && p[len] == '=') {
-            p += len + 1;
-            char quote = *p == '"' || *p == '\'' ? *p++ : '\0';
-            const char *stop = p;
-            while (stop < end && (quote != '\0' ? *stop != quote : !isspace((unsigned char)*stop)))
-                stop++;
-            return str_ndup(p, (size_t)(stop - p));
-        }
-        text = end + strspn(end, "\r\n");
-    }
-    return NULL;
-}
-
 /* "host/app" of "postgres://user:password@host/app?options": nothing secret is left. */
 static char *url_place(const char *url)
 {
@@ -184,10 +162,12 @@ static void note_url(struct look *look, const char *variable, const char *url)
                                       variable, rel));
         return;
     }
-    const char *kind = str_starts(url, "postgres") ? "a PostgreSQL database"
-                       : str_starts(url, "redis")  ? "a Redis"
-                                                   : "a database";
+    const char *kind = str_starts(url, "redis") ? "a Redis" : "a database";
     _cleanup_free_ char *place = url_place(url);
+    if (is_postgres_url(url)) {
+        look->found->postgres = take(place);
+        return;
+    }
     str_list_add_take(&look->found->notes,
                       str_fmt("%s names %s (%s), which this version of salvor does not back up yet",
                               variable, kind, place));
@@ -204,9 +184,11 @@ static void look_at_settings(struct look *look)
     for (size_t i = 0; i < array_len(variables); i++) {
         const char *value = getenv(variables[i]);
         _cleanup_free_ char *url =
-            value != NULL ? str_dup(value) : env_value(buf_str(&text), variables[i]);
+            value != NULL ? str_dup(value) : env_file_value(buf_str(&text), variables[i]);
         if (url != NULL && *url != '\0')
             note_url(look, variables[i], url);
+        if (i == 0 && look->found->postgres != NULL && value == NULL)
+            look->found->env_file = str_dup(".env");
         if (url != NULL)
             mem_wipe(url, strlen(url));
     }
@@ -239,6 +221,8 @@ int config_look_around(const char *dir, struct config_found *out, struct err *e)
 void config_found_release(struct config_found *f)
 {
     str_list_release(&f->sqlite);
+    free(take(f->postgres));
+    free(take(f->env_file));
     str_list_release(&f->secrets);
     str_list_release(&f->files);
     str_list_release(&f->notes);

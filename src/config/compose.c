@@ -50,6 +50,12 @@ static void head(const struct config_found *f, const char *name, const char *rep
              "# environment; no secret is ever written into it.\n");
     for (size_t i = 0; i < f->notes.n; i++)
         comment(f->notes.s[i], out);
+    if (f->env_file != NULL) {
+        buf_adds(out,
+                 "\n# Where ${NAME} is looked for when it is not in the environment.\nenv_file: ");
+        quoted(f->env_file, out);
+        buf_adds(out, "\n");
+    }
     buf_adds(out, "\nname: ");
     quoted(name, out);
     buf_adds(out, "\n\nrepository:\n  url: ");
@@ -133,7 +139,14 @@ static void databases(const struct config_found *f, struct str_list *used, struc
         buf_adds(out, "\n");
         objectives("5m", out);
     }
-    if (f->sqlite.n == 0)
+    if (f->postgres != NULL) {
+        buf_addf(out, "\n  # DATABASE_URL: ");
+        text_printable(f->postgres, strlen(f->postgres), out);
+        buf_addf(out, "\n  %s:\n    type: postgres\n    url: ${DATABASE_URL}\n",
+                 fresh_name(f->postgres, used));
+        objectives("1h", out);
+    }
+    if (f->sqlite.n + (f->postgres != NULL) == 0)
         buf_adds(out, "\n  # app:\n  #   type: sqlite\n  #   path: data/app.db    # while it is in "
                       "use, too\n");
 }
@@ -169,7 +182,7 @@ static void uploads(const struct config_found *f, struct str_list *used, struct 
 static void whole(const struct config_found *f, const char *repository, struct str_list *used,
                   struct buf *out)
 {
-    bool proposal = f->files.n + f->sqlite.n + f->secrets.n > 0;
+    bool proposal = f->files.n + f->sqlite.n + f->secrets.n > 0 || f->postgres != NULL;
     const char *indent = proposal ? "  #   " : "    ";
     buf_addf(out, "\n%s%s:\n%stype: files\n%spath: .\n", proposal ? "  # " : "  ",
              fresh_name("files", used), indent, indent);

@@ -55,8 +55,19 @@ static void secret_release(struct config_secret *s)
     free(s->value);
 }
 
+static void postgres_release(struct config_postgres *p)
+{
+    if (p->url != NULL)
+        mem_wipe(p->url, strlen(p->url));
+    free(p->url);
+    free(p->unset);
+    free(p->bindir);
+    str_list_release(&p->databases);
+}
+
 void config_resource_release(struct config_resource *r)
 {
+    postgres_release(&r->postgres);
     free(r->name);
     str_list_release(&r->paths);
     str_list_release(&r->excludes);
@@ -107,6 +118,7 @@ const char *resource_type_name(enum resource_type t)
     case RESOURCE_FILES: return "files";
     case RESOURCE_SQLITE: return "sqlite";
     case RESOURCE_STREAM: return "stream";
+    case RESOURCE_POSTGRES: return "postgres";
     }
     return "unknown";
 }

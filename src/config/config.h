@@ -26,7 +26,28 @@ struct config_size {
     double drift_least, drift_most;     /* ratios to the average, 0: not given */
 };
 
-enum resource_type { RESOURCE_FILES, RESOURCE_SQLITE, RESOURCE_STREAM };
+enum resource_type { RESOURCE_FILES, RESOURCE_SQLITE, RESOURCE_STREAM, RESOURCE_POSTGRES };
+
+/* What of a PostgreSQL server's roles and tablespaces goes into a backup. */
+enum config_globals {
+    GLOBALS_AUTO, /* with verifiers where the role may read them, else without */
+    GLOBALS_WITH_PASSWORDS,
+    GLOBALS_WITHOUT_PASSWORDS,
+    GLOBALS_NONE,
+};
+
+/* Where a PostgreSQL server is, and what of it is read. */
+struct config_postgres {
+    char *url;                 /* NULL: the PG* variables alone; may hold a password from ${VAR} */
+    char *unset;               /* why url is NULL although it was given; else NULL */
+    struct str_list databases; /* those that are named; none: the one of the address, or all */
+    bool all;                  /* every database of the server but templates */
+    bool several;              /* all, or a list: each is a resource <name>.<db> of its own */
+    char *bindir;              /* NULL: the programs are looked for */
+    enum config_globals globals;
+    uint64_t split;       /* bytes; larger tables are read in parts; 0: default */
+    int64_t lock_timeout; /* nanoseconds, 0: default */
+};
 
 struct config_resource {
     char *name;
@@ -35,6 +56,7 @@ struct config_resource {
     struct str_list paths;    /* globs, absolute */
     struct str_list excludes; /* patterns: names anywhere, or absolute paths; see source.h */
     bool one_file_system, exclude_caches;
+    struct config_postgres postgres;
     int64_t rpo, rto;   /* nanoseconds, 0: not promised */
     int64_t rpo_grace;  /* nanoseconds, -1: default */
     bool allow_partial; /* a partial snapshot satisfies the RPO */
@@ -78,13 +100,26 @@ _warn_unused_ int config_load(const char *path, struct config **out, struct err 
 void config_free(struct config *c);
 void config_freep(struct config **c);
 const struct config_resource *config_resource_find(const struct config *c, const char *name);
+/* The configured resource that a snapshot's name belongs to: of that name, or `server` for
+ * "server.app" where `server` has several databases. NULL when there is none. */
+const struct config_resource *config_resource_of(const struct config *c, const char *name);
+/* One database out of a resource with several: "<name>.<db>", odd bytes of the database's name as
+ * %XX, with everything else as `r` has it. Its own copy; release it. */
+void config_resource_database(const struct config_resource *r, const char *database,
+                              struct config_resource *out);
+/* The name of a database as it stands in "<name>.<db>" and in snapshots: letters, digits, _ - and .
+ * as they are, other bytes as %XX. The caller frees. */
+char *config_database_part(const char *database);
+/* The other way round; NULL if it is none. The caller frees. */
+char *config_database_from_part(const char *part);
 
-/* A resource on the spot: "sqlite:data/app.db", "./etc", "/etc/hosts", "files:~/x", "-". Its name
- * is the last part of the address without ending. ERR_USAGE for what is none of these. */
+/* A resource on the spot: "sqlite:data/app.db", "./etc", "/etc/hosts", "files:~/x", "-",
+ * "postgres://host/app", "postgres:app" (by the PG* variables). Its name is the last part of the
+ * address without ending. ERR_USAGE for what is none of these. */
 _warn_unused_ int config_resource_from_address(const char *address, const char *name,
                                                struct config_resource *out, struct err *e);
 void config_resource_release(struct config_resource *r);
-const char *resource_type_name(enum resource_type t); /* "files", "sqlite", "stream" */
+const char *resource_type_name(enum resource_type t); /* "files", "sqlite", "stream", ... */
 
 /* Appends the secret's text: the first line of the file or of the command's output without blanks
  * around it, or the value. ERR_NOT_FOUND when none is set, and only then. */
@@ -92,7 +127,9 @@ _warn_unused_ int config_secret_read(const struct config_secret *s, struct buf *
 
 /* What `init` found. Paths are relative to the directory where they are below it, else absolute. */
 struct config_found {
-    struct str_list sqlite;  /* files that begin as SQLite databases do */
+    struct str_list sqlite; /* files that begin as SQLite databases do */
+    char *postgres; /* the database that DATABASE_URL names, without its password; or NULL */
+    char *env_file; /* where DATABASE_URL stands when it is not in the environment */
     struct str_list secrets; /* .env, compose files, keys */
     struct str_list files;   /* directories of what users have uploaded */
     struct str_list notes;   /* comments for the person: what was seen but cannot be backed up */

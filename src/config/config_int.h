@@ -11,6 +11,7 @@ struct loader {
     const char *file; /* as it was named, for messages */
     char *dir;        /* absolute; relative paths start here */
     struct config *config;
+    struct str_list env; /* texts of the files of env_file: for ${NAME} that is not set; wiped */
     yaml_document_t doc;
     bool has_doc;
     const char *where[8]; /* the keys on the way to the present value */
@@ -51,11 +52,35 @@ key_fn read_texts, read_paths, read_patterns;                       /* struct st
 key_fn read_bool, read_count, read_duration, read_size; /* bool, unsigned, int64_t, uint64_t */
 key_fn read_expect, read_drift;                         /* into struct config_size */
 key_fn read_cron;                                       /* char * */
+key_fn read_env_files;                                  /* into the loader */
+
+/* The value of ${name} for this configuration, or NULL. The caller frees; it may be a secret. */
+char *variable_value(const struct loader *l, const char *name);
+/* Whether the raw address has a password in it that is no ${VARIABLE}. */
+bool has_literal_password(const char *raw);
 
 /* Fails unless it is a scalar with text that is not empty; *out is its raw text, owned by the
  * document. `expected` reads like "a duration such as 24h". */
 _warn_unused_ int scalar_text(struct loader *l, const yaml_node_t *n, const char *expected,
                               const char **out, struct err *e);
+/* A scalar's text with ${NAME} and $$ replaced; the caller frees. */
+_warn_unused_ int expanded(struct loader *l, const yaml_node_t *n, const char *expected, char **out,
+                           struct err *e);
+
+/* ---- env_file.c: files of NAME=value lines, as applications have them ---- */
+
+/* The value of NAME= in the text of such a file, without its quotes, or NULL; the caller frees. */
+char *env_file_value(const char *text, const char *name);
+
+/* ---- postgres.c ---- */
+
+key_fn read_postgres_url; /* into struct config_postgres */
+key_fn read_databases;    /* into struct config_postgres */
+key_fn read_globals;      /* enum config_globals */
+bool is_postgres_url(const char *text);
+/* The database that an address names, or PG* variables do: for a name. The caller frees. */
+char *postgres_url_database(const char *url);
+
 /* ---- mapping.c ---- */
 
 key_fn read_mapping; /* k->keys */

@@ -54,7 +54,12 @@ static const struct key resource_keys[] = {
     {"keep", read_keep, OF(config_resource, keep), keep_keys},
     {"size", read_mapping, OF(config_resource, size), size_keys},
     {"allow_partial", read_bool, OF(config_resource, allow_partial), NULL},
-    {"url", read_later, 0, NULL},
+    {"url", read_postgres_url, OF(config_resource, postgres), NULL},
+    {"databases", read_databases, OF(config_resource, postgres), NULL}, /* one, a list, or "all" */
+    {"pg_bindir", read_path, OF(config_resource, postgres.bindir), NULL},
+    {"globals", read_globals, OF(config_resource, postgres.globals), NULL},
+    {"split", read_size, OF(config_resource, postgres.split), NULL},
+    {"lock_timeout", read_duration, OF(config_resource, postgres.lock_timeout), NULL},
     {"drill", read_later, 0, NULL},
     {"sealed_for", read_later, 0, NULL},
     {NULL, NULL, 0, NULL},
@@ -89,6 +94,7 @@ static const struct key signing_keys[] = {
 
 static const struct key root_keys[] = {
     {"name", read_text, OF(config, name), NULL},
+    {"env_file", read_env_files, 0, NULL}, /* before whatever ${NAME} is in */
     {"repository", read_repository, 0, repository_keys},
     {"signing", read_signing, 0, signing_keys},
     {"keep", read_keep, OF(config, keep), keep_keys},
@@ -143,11 +149,12 @@ static int read_type(struct loader *l, const struct key *k, yaml_node_t *n, void
                      struct err *e)
 {
     (void)k;
-    static const char *const later[] = {"postgres", "redis", "bucket", "disk"};
-    static const char *const now[] = {"files", "sqlite"};
+    static const char *const later[] = {"redis", "bucket", "disk"};
+    static const char *const now[] = {"files", "sqlite", "postgres"};
+    static const enum resource_type type[] = {RESOURCE_FILES, RESOURCE_SQLITE, RESOURCE_POSTGRES};
     char is[SHOWN];
     const char *text;
-    int rc = scalar_text(l, n, "files or sqlite", &text, e);
+    int rc = scalar_text(l, n, "files, sqlite or postgres", &text, e);
     if (rc != 0)
         return rc;
     for (size_t i = 0; i < array_len(later); i++)
@@ -156,15 +163,14 @@ static int read_type(struct loader *l, const struct key *k, yaml_node_t *n, void
                         "\"%s\" is not supported by this version of salvor; take this "
                         "resource out",
                         text);
-    if (str_eq(text, "files"))
-        *(enum resource_type *)field = RESOURCE_FILES;
-    else if (str_eq(text, "sqlite"))
-        *(enum resource_type *)field = RESOURCE_SQLITE;
-    else if ((text = text_nearest(text, now, array_len(now))) != NULL)
+    for (size_t i = 0; i < array_len(now); i++)
+        if (str_eq(text, now[i])) {
+            *(enum resource_type *)field = type[i];
+            return 0;
+        }
+    if ((text = text_nearest(text, now, array_len(now))) != NULL)
         return slip(l, n, e, "unknown type %s; did you mean \"%s\"?", shown(n, is), text);
-    else
-        return slip(l, n, e, "expected files or sqlite, not %s", shown(n, is));
-    return 0;
+    return slip(l, n, e, "expected files, sqlite or postgres, not %s", shown(n, is));
 }
 
 /* Before its keys are looked at: they depend on the type. */
@@ -173,11 +179,34 @@ static int check_type(struct loader *l, yaml_node_t *n, struct err *e)
     enum resource_type unused;
     yaml_node_t *type = mapping_find(l, n, "type");
     if (type == NULL)
-        return slip(l, n, e, "it has no type; say \"type: files\" or \"type: sqlite\"");
+        return slip(l, n, e,
+                    "it has no type; say \"type: files\", \"type: sqlite\" or \"type: postgres\"");
     l->where[l->depth++] = "type";
     int rc = read_type(l, NULL, type, &unused, e);
     l->depth--;
     return rc;
+}
+
+/* What is said must mean something for its type. */
+static int check_keys(struct loader *l, const yaml_node_t *n, const struct config_resource *r,
+                      struct err *e)
+{
+    const struct config_postgres *p = &r->postgres;
+    bool server = p->url != NULL || p->unset != NULL || p->databases.n > 0 || p->all ||
+                  p->bindir != NULL || p->globals != GLOBALS_AUTO || p->split > 0 ||
+                  p->lock_timeout > 0;
+    if (r->type == RESOURCE_POSTGRES && r->paths.n > 0)
+        return slip(l, n, e, "path is for files and sqlite; a server is named by url");
+    if (r->type != RESOURCE_POSTGRES && server)
+        return slip(l, n, e,
+                    "url, databases, pg_bindir, globals, split and lock_timeout are for postgres "
+                    "only");
+    if (r->type != RESOURCE_POSTGRES && r->paths.n == 0)
+        return slip(l, n, e, "it has no path; say which, such as \"path: %s\"",
+                    r->type == RESOURCE_SQLITE ? "data/app.db" : "config/");
+    if (r->type != RESOURCE_FILES && (r->excludes.n > 0 || r->one_file_system || r->exclude_caches))
+        return slip(l, n, e, "exclude, one_file_system and exclude_caches are for files only");
+    return 0;
 }
 
 static int read_resource(struct loader *l, const struct key *k, yaml_node_t *n, void *item,
@@ -190,15 +219,7 @@ static int read_resource(struct loader *l, const struct key *k, yaml_node_t *n, 
     int rc = check_type(l, n, e);
     if (rc == 0)
         rc = read_mapping(l, k, n, r, e);
-    if (rc != 0)
-        return rc;
-    if (r->paths.n == 0)
-        return slip(l, n, e, "it has no path; say which, such as \"path: %s\"",
-                    r->type == RESOURCE_SQLITE ? "data/app.db" : "config/");
-    if (r->type == RESOURCE_SQLITE &&
-        (r->excludes.n > 0 || r->one_file_system || r->exclude_caches))
-        return slip(l, n, e, "exclude, one_file_system and exclude_caches are for files only");
-    return 0;
+    return rc != 0 ? rc : check_keys(l, n, r, e);
 }
 
 static int read_job(struct loader *l, const struct key *k, yaml_node_t *n, void *item,
@@ -314,6 +335,9 @@ static void loader_release(struct loader *l)
     if (l->has_doc)
         yaml_document_delete(&l->doc);
     free(l->dir);
+    for (size_t i = 0; i < l->env.n; i++)
+        mem_wipe(l->env.s[i], strlen(l->env.s[i]));
+    str_list_release(&l->env);
 }
 
 static int load(struct loader *l, struct err *e)

@@ -2,6 +2,7 @@
  * they expect is told with an example. */
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "config/config_int.h"
 #include <ctype.h>
@@ -62,14 +63,29 @@ static int expand_one(struct loader *l, const yaml_node_t *n, const char *name, 
                     "for a dollar sign");
     memcpy(word, name, len);
     word[len] = '\0';
-    const char *value = getenv(word);
+    char *value = variable_value(l, word);
     if (value == NULL)
         return slip(l, n, e,
                     "the environment has no variable %s; set it, or write $${%s} if "
                     "these very characters are meant",
                     word, word);
     int rc = buf_append(out, value, strlen(value), e);
+    mem_wipe(value, strlen(value));
+    free(value);
     return rc != 0 ? err_prefix(e, "%s: ${%s}", l->file, word) : 0;
+}
+
+char *variable_value(const struct loader *l, const char *name)
+{
+    const char *set = getenv(name);
+    if (set != NULL)
+        return str_dup(set);
+    for (size_t i = 0; i < l->env.n; i++) {
+        char *value = env_file_value(l->env.s[i], name);
+        if (value != NULL)
+            return value;
+    }
+    return NULL;
 }
 
 /* Replaces ${VAR} by the environment's and $$ by a dollar. */
@@ -102,9 +118,8 @@ static int expand(struct loader *l, const yaml_node_t *n, const char *raw, char 
     return 0;
 }
 
-/* The text of a scalar, expanded; the caller frees. */
-static int expanded(struct loader *l, const yaml_node_t *n, const char *expected, char **out,
-                    struct err *e)
+int expanded(struct loader *l, const yaml_node_t *n, const char *expected, char **out,
+             struct err *e)
 {
     const char *raw = NULL;
     int rc = scalar_text(l, n, expected, &raw, e);
@@ -196,9 +211,14 @@ int read_path(struct loader *l, const struct key *k, yaml_node_t *n, void *field
     return rc;
 }
 
-/* Whether the raw address has a password in it: scheme://user:password@host. */
-static bool has_literal_password(const char *raw)
+/* scheme://user:password@host, ...?password=x, password=x */
+bool has_literal_password(const char *raw)
 {
+    for (const char *p = raw; (p = strstr(p, "password=")) != NULL;) {
+        p += strlen("password=");
+        if (*p != '\0' && !str_starts(p + (*p == '\'' || *p == '"'), "${"))
+            return true;
+    }
     const char *p = strstr(raw, "://");
     if (p == NULL)
         return false;
@@ -274,6 +294,13 @@ static int item_path(struct loader *l, const yaml_node_t *n, char **out, struct 
     return rc != 0 ? rc : absolute(l, n, text, true, out, e);
 }
 
+static int item_plain_path(struct loader *l, const yaml_node_t *n, char **out, struct err *e)
+{
+    _cleanup_free_ char *text = NULL;
+    int rc = expanded(l, n, "a file of variables such as .env", &text, e);
+    return rc != 0 ? rc : absolute(l, n, text, false, out, e);
+}
+
 /* What begins with /, ./, ../ or ~ is about that one path and becomes absolute; anything else is
  * about names anywhere. A slash at the end means directories only, and stays. */
 static int item_pattern(struct loader *l, const yaml_node_t *n, char **out, struct err *e)
@@ -311,6 +338,29 @@ int read_patterns(struct loader *l, const struct key *k, yaml_node_t *n, void *f
 {
     (void)k;
     return read_list(l, n, field, item_pattern, e);
+}
+
+/* Their text is kept until all is read. */
+int read_env_files(struct loader *l, const struct key *k, yaml_node_t *n, void *field,
+                   struct err *e)
+{
+    (void)field;
+    _cleanup_(str_list_release) struct str_list paths = {0};
+    int rc = read_list(l, n, &paths, item_plain_path, e);
+    for (size_t i = 0; i < paths.n && rc == 0; i++) {
+        _cleanup_(buf_wipe_release) struct buf text = BUF_INIT(BUF_TEXT);
+        rc = file_read(paths.s[i], &text, e);
+        if (rc == ERR_NOT_FOUND) { /* whoever has lost it must be able to bring it back */
+            log_warning("%s: env_file: %s is not there", l->file, paths.s[i]);
+            rc = 0;
+            continue;
+        }
+        if (rc < 0)
+            return slip(l, n, e, "%s", e->msg);
+        str_list_add(&l->env, buf_str(&text));
+    }
+    (void)k;
+    return rc;
 }
 
 /* ---- numbers ---- */

@@ -188,6 +188,8 @@ int job_source_new(const struct config_resource *r, struct stream *input, struct
         rc = source_sqlite_new(&o, out, e);
         break;
     }
+    case RESOURCE_POSTGRES:
+        return err_set(e, ERR_UNSUPPORTED, "PostgreSQL is not supported by this build");
     case RESOURCE_STREAM:
         if (input == NULL)
             return err_set(e, ERR_USAGE,

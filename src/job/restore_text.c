@@ -44,6 +44,7 @@ void restore_text(const struct job *j, const struct config_resource *r, const ch
     switch (r->type) {
     case RESOURCE_SQLITE: how_sqlite(base, &text); break;
     case RESOURCE_FILES: how_files(base, &text); break;
+    case RESOURCE_POSTGRES: break;
     case RESOURCE_STREAM:
         buf_adds(
             &text,

@@ -69,7 +69,6 @@ static void refused(void **state)
     refuse("-", NULL, "--name");
     refuse("sqlite:", NULL, "after sqlite: comes a path");
     refuse("foo:bar", NULL, "no kind of resource");
-    refuse("postgres://localhost/app", NULL, "not supported by this version");
     refuse("redis://localhost", NULL, "not supported by this version");
     refuse("./etc", "My Name", "cannot be the name");
     refuse("./etc", "all", "cannot be the name");

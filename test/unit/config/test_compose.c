@@ -77,13 +77,17 @@ static void a_lot(void **state)
     assert_int_equal(f.secrets.n, 3);
     assert_true(str_list_has(&f.secrets, ".env") && str_list_has(&f.secrets, "compose.yaml"));
     assert_int_equal(f.files.n, 1);
-    assert_int_equal(f.notes.n, 2);
-    assert_non_null(strstr(f.notes.s[0], "PostgreSQL database (db.example.com/app)"));
-    assert_non_null(strstr(f.notes.s[1], "Redis (localhost:6379/0)"));
+    assert_int_equal(f.notes.n, 1);
+    assert_string_equal(f.postgres, "db.example.com/app");
+    assert_string_equal(f.env_file, ".env");
+    assert_non_null(strstr(f.notes.s[0], "Redis (localhost:6379/0)"));
 
     _cleanup_(config_freep) struct config *c = compose_and_load(&f, "~/backups", NULL);
     assert_null(strstr(c->text, "hunter2"));
-    assert_int_equal(c->nresource, 6);
+    assert_int_equal(c->nresource, 7);
+    const struct config_resource *postgres = config_resource_find(c, "app-3");
+    assert_non_null(postgres);
+    assert_string_equal(postgres->postgres.url, "postgres://joe:hunter2@db.example.com/app?x");
     assert_non_null(config_resource_find(c, "app"));
     assert_non_null(config_resource_find(c, "app-2"));
     assert_non_null(config_resource_find(c, "uploads"));
@@ -113,7 +117,7 @@ static void a_lot(void **state)
     }
     *to = '\0';
     _cleanup_(config_freep) struct config *proposed = load_text(text);
-    assert_int_equal(proposed->nresource, 7);
+    assert_int_equal(proposed->nresource, 8);
 }
 
 static void database_urls_of_sqlite(void **state)
