@@ -495,3 +495,58 @@ void text_printable(const char *s, size_t len, struct buf *out)
             buf_addf(out, "\\x%02x", (unsigned)(uint8_t)s[i + k]);
     }
 }
+
+/* ---- percent encoding ---- */
+
+static int hex_digit(char c)
+{
+    return isdigit((unsigned char)c)    ? c - '0'
+           : isxdigit((unsigned char)c) ? (c | 32) - 'a' + 10
+                                        : -1;
+}
+
+char *text_percent_decode(const char *text, size_t len)
+{
+    char *out = mem_alloc(len + 1), *to = out;
+    for (size_t i = 0; i < len; i++) {
+        int high = text[i] == '%' && i + 2 < len ? hex_digit(text[i + 1]) : -1;
+        int low = high >= 0 ? hex_digit(text[i + 2]) : -1;
+        if (low >= 0 && high * 16 + low != 0) {
+            *to++ = (char)(high * 16 + low);
+            i += 2;
+        } else {
+            *to++ = text[i];
+        }
+    }
+    *to = '\0';
+    return out;
+}
+
+static bool is_plain_name(char c)
+{
+    return isalnum((unsigned char)c) || (c != '\0' && strchr("_-.", c) != NULL);
+}
+
+char *text_encode_name(const char *name)
+{
+    char *out = mem_alloc(3 * strlen(name) + 1), *to = out;
+    for (const char *p = name; *p != '\0'; p++) {
+        if (is_plain_name(*p))
+            *to++ = *p;
+        else
+            to += sprintf(to, "%%%02X", (unsigned char)*p);
+    }
+    *to = '\0';
+    return out;
+}
+
+char *text_decode_name(const char *encoded)
+{
+    char *name = text_percent_decode(encoded, strlen(encoded));
+    char *again = text_encode_name(name);
+    bool same = *encoded != '\0' && str_eq(again, encoded);
+    free(again);
+    if (!same)
+        free(take(name));
+    return name;
+}

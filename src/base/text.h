@@ -46,6 +46,15 @@ char *size_human(uint64_t bytes, char out[24]);
  * k/K/KiB/M/MiB...). */
 bool size_parse(const char *text, uint64_t *bytes);
 
+/* `len` bytes with each %XX replaced by its byte, but %00; what is no hexadecimal stays. The caller
+ * frees. */
+char *text_percent_decode(const char *text, size_t len);
+/* A name of any bytes as one that paths, tags and resources can hold: ASCII letters, digits, _ -
+ * and . as they are, other bytes as %XX. The caller frees. */
+char *text_encode_name(const char *name);
+/* The other way round; NULL if it is none. The caller frees. */
+char *text_decode_name(const char *encoded);
+
 /* Makes text from a repository safe for a terminal: control bytes and invalid UTF-8 become \xNN.
  * Appends. */
 void text_printable(const char *s, size_t len, struct buf *out);

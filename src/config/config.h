@@ -104,14 +104,9 @@ const struct config_resource *config_resource_find(const struct config *c, const
  * "server.app" where `server` has several databases. NULL when there is none. */
 const struct config_resource *config_resource_of(const struct config *c, const char *name);
 /* One database out of a resource with several: "<name>.<db>", odd bytes of the database's name as
- * %XX, with everything else as `r` has it. Its own copy; release it. */
+ * text_encode_name has them, with everything else as `r` has it. Its own copy; release it. */
 void config_resource_database(const struct config_resource *r, const char *database,
                               struct config_resource *out);
-/* The name of a database as it stands in "<name>.<db>" and in snapshots: letters, digits, _ - and .
- * as they are, other bytes as %XX. The caller frees. */
-char *config_database_part(const char *database);
-/* The other way round; NULL if it is none. The caller frees. */
-char *config_database_from_part(const char *part);
 
 /* A resource on the spot: "sqlite:data/app.db", "./etc", "/etc/hosts", "files:~/x", "-",
  * "postgres://host/app", "postgres:app" (by the PG* variables). Its name is the last part of the

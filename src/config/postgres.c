@@ -24,70 +24,18 @@ bool is_postgres_url(const char *text)
     return false;
 }
 
-static int hex_digit(char c)
-{
-    return isdigit((unsigned char)c)    ? c - '0'
-           : isxdigit((unsigned char)c) ? (c | 32) - 'a' + 10
-                                        : -1;
-}
-
-static char *percent_decode(const char *text, size_t len)
-{
-    char *out = mem_alloc(len + 1), *to = out;
-    for (size_t i = 0; i < len; i++) {
-        int high = text[i] == '%' && i + 2 < len ? hex_digit(text[i + 1]) : -1;
-        int low = high >= 0 ? hex_digit(text[i + 2]) : -1;
-        if (low >= 0 && high * 16 + low != 0) {
-            *to++ = (char)(high * 16 + low);
-            i += 2;
-        } else {
-            *to++ = text[i];
-        }
-    }
-    *to = '\0';
-    return out;
-}
-
 char *postgres_url_database(const char *url)
 {
     const char *p = strstr(url, "://");
     p = p != NULL ? p + 3 : url;
     size_t len = strcspn(p, "?#"), authority = strcspn(p, "/?#");
     if (authority + 1 < len)
-        return percent_decode(p + authority + 1, len - authority - 1);
+        return text_percent_decode(p + authority + 1, len - authority - 1);
     const char *variable = getenv("PGDATABASE");
     return str_dup(variable != NULL && *variable != '\0' ? variable : "postgres");
 }
 
 /* ---- names of databases in names of resources ---- */
-
-static bool is_plain(char c)
-{
-    return isalnum((unsigned char)c) || (c != '\0' && strchr("_-.", c) != NULL);
-}
-
-char *config_database_part(const char *database)
-{
-    struct buf out = BUF_INIT(BUF_TEXT);
-    for (const char *p = database; *p != '\0'; p++) {
-        if (is_plain(*p))
-            buf_add(&out, p, 1);
-        else
-            buf_addf(&out, "%%%02X", (unsigned char)*p);
-    }
-    return buf_take(&out);
-}
-
-char *config_database_from_part(const char *part)
-{
-    char *database = percent_decode(part, strlen(part));
-    char *again = config_database_part(database);
-    bool same = *part != '\0' && str_eq(again, part);
-    free(again);
-    if (!same)
-        free(take(database));
-    return database;
-}
 
 static void copy_list(struct str_list *to, const struct str_list *from)
 {
@@ -99,7 +47,7 @@ static void copy_list(struct str_list *to, const struct str_list *from)
 void config_resource_database(const struct config_resource *r, const char *database,
                               struct config_resource *out)
 {
-    _cleanup_free_ char *part = config_database_part(database);
+    _cleanup_free_ char *part = text_encode_name(database);
     *out = *r;
     out->name = str_fmt("%s.%s", r->name, part);
     copy_list(&out->paths, &r->paths);

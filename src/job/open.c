@@ -165,6 +165,36 @@ int job_load(struct job *j, struct err *e)
     return repo_load_index(j->repo, e);
 }
 
+static int postgres_source_options(const struct config_resource *r,
+                                   struct source_postgres_options *o, struct err *e)
+{
+    static const enum source_globals globals[] = {
+        [GLOBALS_AUTO] = SOURCE_GLOBALS_AUTO,
+        [GLOBALS_WITH_PASSWORDS] = SOURCE_GLOBALS_WITH_PASSWORDS,
+        [GLOBALS_WITHOUT_PASSWORDS] = SOURCE_GLOBALS_WITHOUT_PASSWORDS,
+        [GLOBALS_NONE] = SOURCE_GLOBALS_NONE,
+    };
+    const struct config_postgres *p = &r->postgres;
+    if (p->unset != NULL)
+        return err_set(e, ERR_USAGE, "%s", p->unset);
+    *o = (struct source_postgres_options){
+        .url = p->url,
+        .database = p->databases.n == 1 && !p->several ? p->databases.s[0] : NULL,
+        .bindir = p->bindir,
+        .globals = globals[p->globals],
+        .split = p->split,
+        .lock_ms = (unsigned)(p->lock_timeout / 1000000),
+    };
+    return 0;
+}
+
+static int postgres_source_new(const struct config_resource *r, struct source **out, struct err *e)
+{
+    struct source_postgres_options o;
+    int rc = postgres_source_options(r, &o, e);
+    return rc < 0 ? rc : source_postgres_new(&o, out, e);
+}
+
 int job_source_new(const struct config_resource *r, struct stream *input, struct source **out,
                    struct err *e)
 {
@@ -188,8 +218,7 @@ int job_source_new(const struct config_resource *r, struct stream *input, struct
         rc = source_sqlite_new(&o, out, e);
         break;
     }
-    case RESOURCE_POSTGRES:
-        return err_set(e, ERR_UNSUPPORTED, "PostgreSQL is not supported by this build");
+    case RESOURCE_POSTGRES: rc = postgres_source_new(r, out, e); break;
     case RESOURCE_STREAM:
         if (input == NULL)
             return err_set(e, ERR_USAGE,

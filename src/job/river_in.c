@@ -285,7 +285,7 @@ static int read_stream(struct river *v, struct entry *n, struct stream *s, uint6
 static void entry_missing(struct river *v, struct entry *n, const struct err *why)
 {
     n->dropped = true;
-    if (why->code == ERR_CANCELLED)
+    if (why->code == ERR_CANCELLED || source_is_whole(v->r->source))
         river_fail(v, why);
     else if (why->code == ERR_NOT_FOUND)
         remark(v, &v->r->notes, n->item->path, "vanished between listing and reading");

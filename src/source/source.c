@@ -50,6 +50,11 @@ void source_estimate(struct source *s, uint64_t *bytes, uint64_t *entries)
         s->ops->estimate(s, bytes, entries);
 }
 
+bool source_is_whole(const struct source *s)
+{
+    return s->ops->whole;
+}
+
 void source_free(struct source *s)
 {
     if (s != NULL)

@@ -59,6 +59,10 @@ void source_estimate(struct source *s, uint64_t *bytes, uint64_t *entries);
 void source_free(struct source *s); /* NULL is allowed */
 void source_freep(struct source **s);
 
+/* Whether the entries make sense only together: one that cannot be read then fails the backup,
+ * where else the rest is saved as a partial one. */
+bool source_is_whole(const struct source *s);
+
 /* ---- drivers ---- */
 
 struct source_files_options {
@@ -90,6 +94,33 @@ struct source_sqlite_options {
  */
 _warn_unused_ int source_sqlite_new(const struct source_sqlite_options *o, struct source **out,
                                     struct err *e);
+
+enum source_globals {
+    SOURCE_GLOBALS_AUTO, /* with passwords where the role may read them */
+    SOURCE_GLOBALS_WITH_PASSWORDS,
+    SOURCE_GLOBALS_WITHOUT_PASSWORDS,
+    SOURCE_GLOBALS_NONE,
+};
+
+#define SOURCE_POSTGRES_SPLIT ((uint64_t)64 << 20)
+
+struct source_postgres_options {
+    const char *url;      /* NULL: the PG* variables alone */
+    const char *database; /* instead of the one that it names; may be NULL */
+    const char *bindir;   /* of pg_dump; NULL: it is looked for */
+    enum source_globals globals;
+    uint64_t split;   /* bytes; larger tables are read in parts; 0: SOURCE_POSTGRES_SPLIT */
+    unsigned lock_ms; /* how long a locked table is waited for; 0: 30,000 */
+};
+/* One database, logically, by one snapshot: what doc/format.md says. Connects, finds the programs
+ * and looks whether everything may be read; locks and snapshot come with the first source_next.
+ * What cannot be read fails the whole: a part of a database is no backup of it. */
+_warn_unused_ int source_postgres_new(const struct source_postgres_options *o, struct source **out,
+                                      struct err *e);
+/* Appends the databases of the server but templates, ascending. `database` is only
+ * where to ask. */
+_warn_unused_ int source_postgres_databases(const struct source_postgres_options *o,
+                                            struct str_list *out, struct err *e);
 
 /* One stream under one name (standard input). The stream is taken over. */
 struct source *source_stream_new(const char *name, struct stream *stream);

@@ -13,6 +13,7 @@ struct source_ops {
     int (*describe)(struct source *s, struct json_out *j, struct err *e);
     void (*estimate)(struct source *s, uint64_t *bytes, uint64_t *entries); /* may be NULL */
     void (*free)(struct source *s);
+    bool whole; /* see source_is_whole */
 };
 
 struct source {

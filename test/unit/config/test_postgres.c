@@ -153,14 +153,14 @@ static void names_of_databases(void **state)
         {"a b/%,\xc3\xa4", "a%20b%2F%25%2C%C3%A4"},
     };
     for (size_t i = 0; i < array_len(tests); i++) {
-        _cleanup_free_ char *part = config_database_part(tests[i][0]);
-        _cleanup_free_ char *back = config_database_from_part(part);
+        _cleanup_free_ char *part = text_encode_name(tests[i][0]);
+        _cleanup_free_ char *back = text_decode_name(part);
         assert_string_equal(part, tests[i][1]);
         assert_string_equal(back, tests[i][0]);
     }
-    assert_null(config_database_from_part(""));
-    assert_null(config_database_from_part("a%2"));
-    assert_null(config_database_from_part("a b"));
+    assert_null(text_decode_name(""));
+    assert_null(text_decode_name("a%2"));
+    assert_null(text_decode_name("a b"));
 }
 
 static void belongs_to(void **state)
