@@ -194,23 +194,15 @@ static int add_directory(struct backup *b, struct tree_writer *w, const char *na
     return tree_writer_add(w, &n, e);
 }
 
-/* Where the source says that it read from, out of its own description. */
-static char *source_base(struct backup *b)
+/* What the source says of itself. */
+static int describe(struct backup *b, struct buf *out, struct err *e)
 {
-    _cleanup_(buf_release) struct buf text = BUF_INIT(BUF_JSON);
-    struct err e = ERR_INIT;
-    struct json_out out;
-    json_out_init(&out, &text);
-    json_begin_object(&out);
-    if (source_describe(b->source, &out, &e) < 0)
-        return NULL;
-    json_end_object(&out);
-    struct json_in in;
-    json_in_init(&in, text.data, text.len);
-    char *base = manifest_parse_base(&in);
-    if (json_in_finish(&in, "the source's description", &e) < 0)
-        free(take(base));
-    return base;
+    struct json_out json;
+    json_out_init(&json, out);
+    json_begin_object(&json);
+    int rc = source_describe(b->source, &json, e);
+    json_end_object(&json);
+    return rc < 0 ? rc : json_out_finish(&json, e);
 }
 
 /* RESTORE.txt, content/, manifest.json, manifest.sig, salvor.yaml: in the order of their names'
@@ -221,9 +213,12 @@ static int save_documents(struct backup *b, struct tree_writer *w, struct err *e
     _cleanup_(buf_release) struct buf manifest = BUF_INIT(BUF_JSON);
     _cleanup_(buf_release) struct buf signature = BUF_INIT(4096);
     _cleanup_(buf_release) struct buf how = BUF_INIT(BUF_TEXT);
-    _cleanup_free_ char *base = source_base(b);
-    restore_text(j, b->resource, base, &how);
-    int rc = manifest_write(j, b->resource, &b->options, b->result, &b->in, &manifest, e);
+    _cleanup_(buf_release) struct buf description = BUF_INIT(BUF_JSON);
+    int rc = describe(b, &description, e);
+    if (rc < 0)
+        return rc;
+    restore_text(j, b->resource, &description, &how);
+    rc = manifest_write(j, b->resource, &b->options, b->result, &b->in, &manifest, e);
     if (rc == 0)
         rc = add_document(b, w, "RESTORE.txt", how.data, how.len, how.len, e);
     if (rc == 0)

@@ -77,9 +77,10 @@ char *manifest_parse_base(struct json_in *in);
  * the message. */
 _warn_unused_ int manifest_load(struct job *j, const struct snapshot *s, struct manifest *out,
                                 int *signature, struct err *why, struct err *e);
-/* RESTORE.txt: how to bring this snapshot's content back with stock tools alone. */
-void restore_text(const struct job *j, const struct config_resource *r, const char *base,
-                  struct buf *out);
+/* RESTORE.txt: how to bring this snapshot's content back with stock tools alone. `description` is
+ * the object that source_describe wrote. */
+void restore_text(const struct job *j, const struct config_resource *r,
+                  const struct buf *description, struct buf *out);
 
 /* ---- content.c ---- */
 /* The tree of content/ of one of our snapshots; for a foreign snapshot its whole tree. */

@@ -44,6 +44,7 @@ struct postgres_source {
     struct pg_snapshot snapshot;
     struct pg_catalog catalog;
     struct pg_counter *counter;
+    struct err count;    /* how the counting ended */
     struct stream *dump; /* begun; until it is opened */
     struct buf load_sql;
     struct queue *idle; /* workers */
@@ -118,7 +119,7 @@ static int begin_dump(void *arg, struct err *e)
     for (size_t i = 0; i < s->catalog.n; i++) {
         const struct pg_table *t = &s->catalog.table[i];
         struct buf name = BUF_INIT(BUF_TEXT);
-        pg_format(&name, "--exclude-table-data=\"%s\".\"%s\"", t->schema, t->name);
+        pg_format(&name, "--exclude-table-data=%I.%I", t->schema, t->name);
         if (t->split > 0)
             str_list_add_take(&words, buf_take(&name));
         buf_release(&name);
@@ -330,9 +331,12 @@ static const char *globals_name(enum source_globals g)
 static int postgres_describe(struct source *source, struct json_out *j, struct err *e)
 {
     struct postgres_source *s = postgres_of(source);
-    int rc = counter_join(take(s->counter), false, e);
-    if (rc < 0)
-        return rc;
+    if (s->counter != NULL && counter_join(take(s->counter), false, &s->count) < 0)
+        log_debug("%s", s->count.msg);
+    if (s->count.code != 0) {
+        *e = s->count;
+        return e->code;
+    }
     json_i64(j, "server_version", s->version);
     json_text(j, "snapshot", s->snapshot.id);
     json_text(j, "globals", globals_name(s->globals));

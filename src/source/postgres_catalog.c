@@ -240,6 +240,9 @@ static void describe_table(const struct pg_table *t, struct json_out *j)
 
 void catalog_describe(const struct pg_catalog *c, struct json_out *j)
 {
+    uint64_t parts = 0;
+    for (size_t i = 0; i < c->n; i++)
+        parts += c->table[i].split > 0 ? c->table[i].parts : 0;
     json_text(j, "server", c->server);
     json_text(j, "database", c->database);
     json_text(j, "owner", c->owner);
@@ -262,6 +265,7 @@ void catalog_describe(const struct pg_catalog *c, struct json_out *j)
         json_end_object(j);
     }
     json_end_array(j);
+    json_u64(j, "parts", parts);
     put_list(j, "roles", &c->roles);
     put_list(j, "tablespaces", &c->tablespaces);
     put_list(j, "settings", &c->settings);
