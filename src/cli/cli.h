@@ -34,7 +34,7 @@ struct command {
 enum { WORDS_ANY = 1 << 20 };
 
 extern const struct command cmd_init, cmd_backup, cmd_run, cmd_list, cmd_show, cmd_dump,
-    cmd_restore, cmd_undo, cmd_verify, cmd_forget, cmd_prune, cmd_unlock, cmd_key, cmd_repair,
+    cmd_restore, cmd_rows, cmd_undo, cmd_verify, cmd_forget, cmd_prune, cmd_unlock, cmd_key, cmd_repair,
     cmd_status, cmd_config, cmd_version;
 
 /* ---- session.c: from words and configuration to an open repository ---- */
@@ -87,6 +87,10 @@ bool can_ask(void); /* standard input and error are a terminal */
  * both --yes and SALVOR_ALLOW_UNATTENDED_RESTORE=1. ERR_REFUSED. */
 _warn_unused_ int confirm_restore(const struct restore_plan *p, bool yes, bool without_keeping,
                                   struct err *e);
+
+/* The same for another change of what is in use; `what` says it as a sentence without a full stop:
+ * "this puts 5 rows back into app". */
+_warn_unused_ int confirm_change(const char *resource, const char *what, bool yes, struct err *e);
 
 /* ---- progress.c ---- */
 

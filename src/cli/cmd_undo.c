@@ -13,6 +13,21 @@ static const struct option options[] = {
      "only say what would be put back"},
 };
 
+static void print_rows(const struct undo_result *u, bool dry_run)
+{
+    char when[TIME_TEXT];
+    printf("the rows of ");
+    print_safe(stdout, u->resource != NULL ? u->resource : "-");
+    printf(" that were put back at %s: %llu %s removed, %llu were gone already\n",
+           time_format_human(u->restored, false, when), (unsigned long long)u->removed,
+           dry_run ? "would be" : "are", (unsigned long long)u->gone);
+    for (size_t i = 0; i < u->stay.n; i++) {
+        printf("stays       ");
+        print_safe(stdout, u->stay.s[i]);
+        printf("\n");
+    }
+}
+
 static int print(const struct cli *c, const struct undo_result *u, bool dry_run, struct err *e)
 {
     if (c->json) {
@@ -25,9 +40,16 @@ static int print(const struct cli *c, const struct undo_result *u, bool dry_run,
         json_time(&l.json, "restored", u->restored);
         json_u64(&l.json, "put_back", u->put_back);
         json_u64(&l.json, "removed", u->removed);
+        json_bool(&l.json, "rows", u->rows);
+        json_u64(&l.json, "gone", u->gone);
+        json_list(&l.json, "stay", &u->stay);
         json_list(&l.json, "asides", &u->asides);
         json_end_object(&l.json);
         return json_line_end(&l, e);
+    }
+    if (u->rows) {
+        print_rows(u, dry_run);
+        return 0;
     }
     char when[TIME_TEXT];
     printf("the restore of ");
@@ -59,10 +81,13 @@ static int run(struct cli *c, void *argp, char **word, int n, struct err *e)
                        "nothing to undo: there is no ledger at %s; files that a restore kept are "
                        "beside the restored ones as *.pre-restore",
                        path);
+    /* Files are put back without one; a server is reached as it says. */
+    struct err none = ERR_INIT;
+    const struct config *config = cli_config(c, &none) == 0 ? c->config : NULL;
     rc = ledger_open(path, &ledger, e);
     if (rc == 0)
-        rc = job_undo(ledger, n > 0 ? word[0] : NULL, a->dry_run, &u, e);
-    if (rc < 0 && rc != ERR_PARTIAL)
+        rc = job_undo(ledger, config, n > 0 ? word[0] : NULL, a->dry_run, &u, e);
+    if (rc < 0 && rc != ERR_PARTIAL && !(u.rows && rc == ERR_REFUSED))
         return rc;
     struct err printing = ERR_INIT;
     if (print(c, &u, a->dry_run, &printing) < 0) {

@@ -18,6 +18,32 @@ static int refuse_unattended(const struct restore_plan *p, bool yes, bool allowe
                    p->resource, p->root, consent, missing);
 }
 
+int confirm_change(const char *resource, const char *what, bool yes, struct err *e)
+{
+    const char *v = getenv(consent);
+    bool allowed = v != NULL && strcmp(v, "1") == 0;
+    if (yes && allowed)
+        return 0;
+    if (!can_ask())
+        return err_set(e, ERR_REFUSED,
+                       "refused: %s, and there is no terminal to ask; unattended it needs --yes "
+                       "and, in the environment, %s=1 (%s missing); nothing was changed",
+                       what, consent,
+                       !yes && !allowed ? "both are"
+                       : !yes           ? "--yes is"
+                                        : "the variable is");
+    _cleanup_free_ char *answer = NULL;
+    (void)fflush(stdout);
+    print_safe(stderr, what);
+    fputs(".\nType the resource's name (", stderr);
+    print_safe(stderr, resource);
+    int rc = ask_line(") to go on: ", &answer, e);
+    if (rc == 0 && strcmp(answer, resource) != 0)
+        rc = err_set(e, ERR_REFUSED, "not confirmed: the answer is not \"%s\"; nothing was changed",
+                     resource);
+    return rc;
+}
+
 int confirm_restore(const struct restore_plan *p, bool yes, bool without_keeping, struct err *e)
 {
     if (p->target_empty)

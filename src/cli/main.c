@@ -14,7 +14,7 @@
 
 static const struct command *const commands[] = {
     &cmd_init,    &cmd_backup, &cmd_run,    &cmd_list,   &cmd_show,    &cmd_dump,
-    &cmd_restore, &cmd_undo,   &cmd_verify, &cmd_forget, &cmd_prune,   &cmd_unlock,
+    &cmd_restore, &cmd_rows, &cmd_undo,   &cmd_verify, &cmd_forget, &cmd_prune,   &cmd_unlock,
     &cmd_key,     &cmd_repair, &cmd_status, &cmd_config, &cmd_version,
 };
 

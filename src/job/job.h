@@ -122,17 +122,19 @@ void restore_result_release(struct restore_result *r);
 _warn_unused_ int job_restore(struct job *j, const struct restore_plan *p,
                               const struct restore_options *o, struct restore_result *out,
                               struct err *e);
-/* Takes the last restore in place (of `resource`, or of any when NULL) back. Needs no repository.
- */
+/* Takes the last restore in place, or the last rows put back, (of `resource`, or of any when NULL)
+ * back. Needs no repository. `config` says how to reach a server; it may be NULL. */
 struct undo_result {
     char *resource;
-    struct timespec restored; /* when the restore was made */
-    uint64_t put_back, removed;
-    struct str_list asides; /* where the restored state is now */
+    struct timespec restored;         /* when the restore was made */
+    bool rows;                        /* rows that were put back: `removed` counts rows */
+    uint64_t put_back, removed, gone; /* gone: rows that others had removed already */
+    struct str_list stay;             /* rows that stay, and why: the first of them */
+    struct str_list asides;           /* where the restored state is now */
 };
 void undo_result_release(struct undo_result *r);
-_warn_unused_ int job_undo(struct ledger *l, const char *resource, bool dry_run,
-                           struct undo_result *out, struct err *e);
+_warn_unused_ int job_undo(struct ledger *l, const struct config *config, const char *resource,
+                           bool dry_run, struct undo_result *out, struct err *e);
 
 /* Writes one file of a snapshot to a descriptor. */
 _warn_unused_ int job_dump(struct job *j, const struct snapshot *s, const char *path, int fd,

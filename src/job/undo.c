@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/work.h"
 #include "job/job_int.h"
+#include "job/rows_int.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +19,7 @@ void undo_result_release(struct undo_result *r)
 {
     free(r->resource);
     str_list_release(&r->asides);
+    str_list_release(&r->stay);
     *r = (struct undo_result){0};
 }
 
@@ -81,11 +83,38 @@ static int put_back(struct ledger *l, int64_t run, const struct ledger_kept *k, 
     return 0;
 }
 
-static int undo_run(struct ledger *l, const struct ledger_run *restore, bool dry_run,
-                    struct undo_result *out, struct err *e)
+/* Rows that were put back. Those that must stay are told once: they must not bar the way to earlier
+ * restores for ever. */
+static int take_out_rows(struct ledger *l, const struct config *config, int64_t run,
+                         const struct ledger_kept *k, bool dry_run, struct undo_result *out,
+                         struct err *e)
+{
+    struct rows_undone undone = {.kept = 0};
+    out->rows = true;
+    (void)config;
+    int rc = rows_undo(NULL, k->kept, dry_run, &undone, e);
+    out->removed = undone.removed;
+    out->gone = undone.gone;
+    out->stay = undone.why;
+    if (dry_run || (rc < 0 && rc != ERR_PARTIAL))
+        return rc;
+    struct err why = ERR_INIT;
+    if (ledger_kept_undone(l, run, k->path, &why) < 0 && rc == 0) {
+        *e = why;
+        rc = e->code;
+    }
+    if (unlink(k->kept) < 0)
+        log_debug("%s is left over", k->kept);
+    return rc;
+}
+
+static int undo_run(struct ledger *l, const struct config *config, const struct ledger_run *restore,
+                    bool dry_run, struct undo_result *out, struct err *e)
 {
     _cleanup_(kept_list_release) struct kept_list kept = {0};
     int rc = ledger_kept_list(l, restore->id, add_kept, &kept, e);
+    if (rc == 0 && kept.n == 1 && str_eq(kept.k[0].kind, ROWS_KIND))
+        return take_out_rows(l, config, restore->id, &kept.k[0], dry_run, out, e);
     size_t failed = 0;
     struct err first = ERR_INIT;
     for (size_t i = 0; rc == 0 && i < kept.n; i++) {
@@ -130,8 +159,8 @@ static void warn_of_later(struct ledger *l, const struct ledger_run *restore)
                     restore->resource, time_format_human(restore->begun, false, time));
 }
 
-int job_undo(struct ledger *l, const char *resource, bool dry_run, struct undo_result *out,
-             struct err *e)
+int job_undo(struct ledger *l, const struct config *config, const char *resource, bool dry_run,
+             struct undo_result *out, struct err *e)
 {
     *out = (struct undo_result){0};
     struct ledger_run restore = {0};
@@ -151,7 +180,7 @@ int job_undo(struct ledger *l, const char *resource, bool dry_run, struct undo_r
         rc = ledger_begin(l, &run, e);
     }
     if (rc == 0)
-        rc = undo_run(l, &restore, dry_run, out, e);
+        rc = undo_run(l, config, &restore, dry_run, out, e);
     if (!dry_run && run.id != 0) {
         struct err ignored = ERR_INIT;
         run.ended = clock_wall(&clock_system);

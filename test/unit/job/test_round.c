@@ -80,7 +80,7 @@ static void test_changed_kinds(void **state)
                      0);
 
     struct undo_result u;
-    assert_ok(job_undo(w->job->ledger, "data", false, &u, &e));
+    assert_ok(job_undo(w->job->ledger, NULL, "data", false, &u, &e));
     undo_result_release(&u);
     assert_int_equal(sh(w, "test \"$(cat data/d data/f/in)\" = \"$(printf '3\\n4')\" && "
                            "test -d data/l && test ! -L data/l"),
@@ -120,17 +120,17 @@ static void test_undo(void **state)
                 snapshot_pre_restore(&w->job->snapshots.s[1]));
 
     struct undo_result u;
-    assert_ok(job_undo(w->job->ledger, NULL, true, &u, &e));
+    assert_ok(job_undo(w->job->ledger, NULL, NULL, true, &u, &e));
     assert_int_equal(u.put_back, 1);
     assert_int_equal(u.removed, 1); /* the lost directory as a whole */
     undo_result_release(&u);
-    assert_ok(job_undo(w->job->ledger, "data", false, &u, &e));
+    assert_ok(job_undo(w->job->ledger, NULL, "data", false, &u, &e));
     undo_result_release(&u);
     assert_int_equal(sh(w, "test \"$(cat data/b data/b.undone data/lost.undone/deep/a)\" = "
                            "\"$(printf 'later\\n2\\n1')\" && rm -r data/*.undone"),
                      0);
     assert_true(world_same(w, "before", "data"));
-    assert_rc(ERR_NOT_FOUND, job_undo(w->job->ledger, "data", false, &u, &e));
+    assert_rc(ERR_NOT_FOUND, job_undo(w->job->ledger, NULL, "data", false, &u, &e));
 }
 
 /* Without keeping there is nothing to take back, and the ledger says so. */
@@ -145,7 +145,7 @@ static void test_without_keeping(void **state)
     assert_ok(world_try_restore(w, NULL, o, NULL, &e));
     assert_int_equal(sh(w, "test \"$(cat data/*)\" = 1"), 0);
     struct undo_result u;
-    assert_rc(ERR_NOT_FOUND, job_undo(w->job->ledger, "data", false, &u, &e));
+    assert_rc(ERR_NOT_FOUND, job_undo(w->job->ledger, NULL, "data", false, &u, &e));
     assert_int_equal(sh(w, "test \"$(cat data/*)\" = 1"), 0);
     struct ledger_filter f = {.kind = "restore", .most = 1};
     bool told = false;
@@ -178,14 +178,14 @@ static void test_undo_after_crash(void **state)
     world_open(w);
 
     struct undo_result u;
-    assert_rc(ERR_PARTIAL, job_undo(w->job->ledger, "data", false, &u, &e));
+    assert_rc(ERR_PARTIAL, job_undo(w->job->ledger, NULL, "data", false, &u, &e));
     assert_non_null(strstr(e.msg, "early"));
     undo_result_release(&u);
     assert_int_equal(sh(w, "cd data && test \"$(cat *)\" = \"$(printf 'untouched\\nold')\" && "
                            "test $(ls | wc -l) = 2"),
                      0);
     /* It was said; it does not bar the way to earlier restores. */
-    assert_rc(ERR_NOT_FOUND, job_undo(w->job->ledger, "data", false, &u, &e));
+    assert_rc(ERR_NOT_FOUND, job_undo(w->job->ledger, NULL, "data", false, &u, &e));
 }
 
 /* The same for a database: it has a second name already, and is still the old one. */
@@ -207,7 +207,7 @@ static void test_undo_after_crash_sqlite(void **state)
     free(k.kept);
     world_open(w);
     struct undo_result u;
-    assert_ok(job_undo(w->job->ledger, "data", false, &u, &e));
+    assert_ok(job_undo(w->job->ledger, NULL, "data", false, &u, &e));
     undo_result_release(&u);
     assert_int_equal(sh(w, "test \"$(ls data)\" = db && grep -q stands data/db"), 0);
 }
