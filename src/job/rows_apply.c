@@ -308,8 +308,10 @@ static int carry_out(struct apply *a, struct err *e)
         return rc;
     }
     struct err ignored = ERR_INIT;
+    pg_shield(a->rows->production, true);
     if (pg_exec(a->rows->production, "ROLLBACK", &ignored) < 0)
         log_debug("rolling back: %s", ignored.msg); /* the server does so when we are gone */
+    pg_shield(a->rows->production, false);
     forget_record(a);
     return err_hint(e, "nothing was changed in production");
 }

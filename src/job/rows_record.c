@@ -25,7 +25,7 @@ static void connection_text(const struct pg *p, struct buf *out)
         {"PGSSLMODE=", "sslmode"},
         {"PGSSLROOTCERT=", "sslrootcert"},
     };
-    _cleanup_(str_list_release) struct str_list all = {0};
+    _cleanup_(pg_environment_release) struct str_list all = {0};
     pg_environment(p, &all);
     for (size_t i = 0; i < all.n; i++) {
         for (size_t k = 0; k < array_len(name); k++) {
@@ -39,7 +39,6 @@ static void connection_text(const struct pg *p, struct buf *out)
             }
             buf_adds(out, "'");
         }
-        mem_wipe(all.s[i], strlen(all.s[i])); /* the password is among them */
     }
 }
 
