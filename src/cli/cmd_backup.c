@@ -79,10 +79,9 @@ static void print_text(const struct config_resource *r, const struct backup_resu
     (void)fflush(stdout);
 }
 
-static int backup_one(struct cli *c, struct job *j, const struct backup_step *s, size_t i,
-                      const char *point, struct err *e)
+static int backup_one(struct cli *c, struct job *j, const struct backup_step *s,
+                      const struct config_resource *r, const char *point, struct err *e)
 {
-    const struct config_resource *r = s->resource[i];
     struct backup_options o = {.job = s->job, .point = point, .reread = s->reread};
     _cleanup_(backup_result_release) struct backup_result result = {.partial = false};
     if (r->type == RESOURCE_STREAM) {
@@ -140,30 +139,75 @@ static void summarize(size_t of, const struct str_list *failed, const struct str
     buf_release(&text);
 }
 
+/* How the resources of a step went. */
+struct outcome {
+    struct err first; /* of those that failed, else of those that are partial */
+    size_t n;
+    struct str_list failed, partial;
+};
+
+static void outcome_release(struct outcome *o)
+{
+    str_list_release(&o->failed);
+    str_list_release(&o->partial);
+}
+
+/* Notes how one of several went. Negative when the others must not be tried. */
+static int note(struct outcome *o, const struct config_resource *r, const struct err *e)
+{
+    o->n++;
+    if (e->code == 0)
+        return 0;
+    str_list_add(e->code == ERR_PARTIAL ? &o->partial : &o->failed, r->name);
+    /* A table that somebody has locked is no reason to leave the others out; the repository is. */
+    bool stop = e->code == ERR_CANCELLED || (e->code == ERR_LOCKED && r->type != RESOURCE_POSTGRES);
+    if (stop || o->first.code == 0 || (o->first.code == ERR_PARTIAL && e->code != ERR_PARTIAL))
+        o->first = *e;
+    return stop ? e->code : 0;
+}
+
+/* A resource, or each of its databases. */
+static int backup_all_of(struct cli *c, struct job *j, const struct backup_step *s, size_t at,
+                         const char *point, struct outcome *out)
+{
+    _cleanup_(job_databases_release) struct job_databases d = {NULL, 0};
+    struct err e = ERR_INIT;
+    const struct config_resource *r = s->resource[at];
+    int rc = job_databases(r, &d, &e);
+    if (rc < 0) {
+        struct ledger_run run;
+        record_begin(j, &run, "backup", r->name, s->job);
+        record_end(j, &run, rc, &e);
+    }
+    bool several = s->n > 1 || d.n > 1;
+    for (size_t i = 0; i < (d.n > 0 ? d.n : 1); i++) {
+        const struct config_resource *one = d.n > 0 ? &d.resource[i] : r;
+        if (rc == 0)
+            rc = backup_one(c, j, s, one, point, &e);
+        int stop = note(out, one, &e);
+        if (stop < 0)
+            return stop;
+        if (rc < 0 && several)
+            log_line(LOG_ERROR, "%s", e.msg);
+        e = (struct err)ERR_INIT;
+        rc = 0;
+    }
+    return 0;
+}
+
 int step_backup(struct cli *c, struct job *j, const struct backup_step *s, struct err *e)
 {
     char point[POINT_ID];
+    _cleanup_(outcome_release) struct outcome o = {.n = 0};
     int rc = point_new(point, e);
     if (rc < 0)
         return rc;
-    struct err first = ERR_INIT;
-    _cleanup_(str_list_release) struct str_list failed = {NULL, 0, 0}, partial = {NULL, 0, 0};
-    for (size_t i = 0; i < s->n; i++) {
-        rc = backup_one(c, j, s, i, point, e);
-        if (rc == 0)
-            continue;
-        str_list_add(rc == ERR_PARTIAL ? &partial : &failed, s->resource[i]->name);
-        if (first.code == 0 || (first.code == ERR_PARTIAL && rc != ERR_PARTIAL))
-            first = *e;
-        if (rc == ERR_CANCELLED || rc == ERR_LOCKED)
-            return rc;
-        if (s->n > 1)
-            log_line(LOG_ERROR, "%s", e->msg);
-    }
-    *e = first;
-    if (s->n > 1 && first.code != 0)
-        summarize(s->n, &failed, &partial, e);
-    return first.code;
+    for (size_t i = 0; i < s->n && rc == 0; i++)
+        rc = backup_all_of(c, j, s, i, point, &o);
+    if (rc == 0 && o.n > 1 && o.first.code != 0)
+        summarize(o.n, &o.failed, &o.partial, &o.first);
+    *e = o.first;
+    return e->code;
 }
 
 static int run(struct cli *c, void *argp, char **word, int n, struct err *e)
@@ -176,9 +220,10 @@ static int run(struct cli *c, void *argp, char **word, int n, struct err *e)
     if (rc < 0)
         return rc;
     if (count == 0)
-        return err_set(e, ERR_USAGE,
-                       "nothing to back up: no resource is configured; name one "
-                       "(sqlite:FILE, ./PATH) or add it to the configuration");
+        return err_set(
+            e, ERR_USAGE,
+            "nothing to back up: no resource is configured; name one "
+            "(sqlite:FILE, ./PATH, postgres://HOST/DATABASE) or add it to the configuration");
     rc = cli_open(c, &j, e);
     if (rc < 0)
         return rc;

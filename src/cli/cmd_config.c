@@ -2,30 +2,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cli/cli.h"
-#include "source/source.h"
 
 #include <string.h>
-
-/* Whether what the resource names is there, as far as it shows without reading it. */
-static int try_resource(const struct config_resource *r, struct err *e)
-{
-    _cleanup_(source_freep) struct source *s = NULL;
-    const char *const *paths = (const char *const *)r->paths.s;
-    if (r->type == RESOURCE_SQLITE) {
-        struct source_sqlite_options o = {.paths = paths, .npaths = r->paths.n};
-        return source_sqlite_new(&o, &s, e);
-    }
-    if (r->type == RESOURCE_FILES) {
-        struct source_files_options o = {
-            .paths = paths,
-            .npaths = r->paths.n,
-            .excludes = (const char *const *)r->excludes.s,
-            .nexcludes = r->excludes.n,
-        };
-        return source_files_new(&o, &s, e);
-    }
-    return 0;
-}
 
 /* `why` is NULL for what works. */
 static int print(const struct cli *c, const char *what, const char *name, const struct err *why,
@@ -96,7 +74,7 @@ static int run(struct cli *c, void *args, char **word, int n, struct err *e)
     failed += !works;
     rc = print(c, "repository", conf->repository.url, works ? NULL : &why, e);
     for (size_t i = 0; i < conf->nresource && rc == 0; i++) {
-        works = try_resource(&conf->resource[i], &why) == 0;
+        works = job_try_resource(&conf->resource[i], &why) == 0;
         failed += !works;
         rc = print(c, "resource", conf->resource[i].name, works ? NULL : &why, e);
     }

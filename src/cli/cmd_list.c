@@ -15,7 +15,7 @@ static const struct option options[] = {
 static bool matches(const struct snapshot *s, const char *resource, const struct str_list *tags)
 {
     const char *own = snapshot_tag(s, "resource");
-    if (resource != NULL && (own == NULL || strcmp(own, resource) != 0))
+    if (resource != NULL && !config_name_covers(resource, own))
         return false;
     for (size_t i = 0; i < tags->n; i++)
         if (!str_list_has(&s->tags, tags->s[i]))
@@ -77,7 +77,7 @@ static int print_json(const struct snapshot_list *l, const char *resource,
 static int check_known(const struct cli *c, const struct job *j, const char *name, struct err *e)
 {
     const struct str_list any = {NULL, 0, 0};
-    if (config_resource_find(c->config, name) != NULL)
+    if (config_resource_of(c->config, name) != NULL)
         return 0;
     for (size_t i = 0; i < j->snapshots.n; i++)
         if (matches(&j->snapshots.s[i], name, &any))

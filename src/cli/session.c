@@ -106,7 +106,7 @@ static int unknown_resource(const struct config *c, const char *word, struct err
     const char *nearest = text_nearest(word, names, c->nresource);
     err_set(e, ERR_USAGE,
             "there is no resource %s in the configuration, and it is no address either "
-            "(sqlite:FILE, ./PATH, /PATH, -)",
+            "(sqlite:FILE, postgres://HOST/DATABASE, ./PATH, /PATH, -)",
             word);
     return nearest != NULL ? err_hint(e, "did you mean %s?", nearest) : e->code;
 }
@@ -131,6 +131,20 @@ static int add_resource(struct config *c, const char *word, const char *name, st
     return 0;
 }
 
+/* Adds one database of a configured server: "server.app". */
+static int add_database(struct config *c, const struct config_resource *server, const char *word,
+                        struct err *e)
+{
+    _cleanup_free_ char *database = text_decode_name(word + strlen(server->name) + 1);
+    struct config_resource r = {.name = NULL};
+    if (database == NULL)
+        return err_set(e, ERR_USAGE, "%s names no database of %s", word, server->name);
+    config_resource_database(server, database, &r);
+    c->resource = mem_resize(c->resource, c->nresource + 1, sizeof *c->resource);
+    c->resource[c->nresource++] = r;
+    return 0;
+}
+
 int cli_resources(struct cli *c, char **word, int n, const char *name,
                   const struct config_resource ***out, size_t *nout, struct err *e)
 {
@@ -147,6 +161,14 @@ int cli_resources(struct cli *c, char **word, int n, const char *name,
         const struct config_resource *r = config_resource_find(conf, word[i]);
         if (r != NULL) {
             place[count++] = (size_t)(r - conf->resource);
+            continue;
+        }
+        r = config_resource_of(conf, word[i]);
+        if (r != NULL) {
+            rc = add_database(conf, r, word[i], e);
+            if (rc < 0)
+                return rc;
+            place[count++] = conf->nresource - 1;
             continue;
         }
         if (!is_address(word[i]))

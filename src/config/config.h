@@ -103,6 +103,8 @@ const struct config_resource *config_resource_find(const struct config *c, const
 /* The configured resource that a snapshot's name belongs to: of that name, or `server` for
  * "server.app" where `server` has several databases. NULL when there is none. */
 const struct config_resource *config_resource_of(const struct config *c, const char *name);
+/* Whether `own`, a snapshot's resource or NULL, is the resource `name` or a database of it. */
+bool config_name_covers(const char *name, const char *own);
 /* One database out of a resource with several: "<name>.<db>", odd bytes of the database's name as
  * text_encode_name has them, with everything else as `r` has it. Its own copy; release it. */
 void config_resource_database(const struct config_resource *r, const char *database,

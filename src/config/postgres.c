@@ -62,6 +62,12 @@ void config_resource_database(const struct config_resource *r, const char *datab
     p->all = p->several = false;
 }
 
+bool config_name_covers(const char *name, const char *own)
+{
+    size_t len = strlen(name);
+    return own != NULL && strncmp(own, name, len) == 0 && (own[len] == '\0' || own[len] == '.');
+}
+
 const struct config_resource *config_resource_of(const struct config *c, const char *name)
 {
     const struct config_resource *r = config_resource_find(c, name);

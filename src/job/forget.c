@@ -30,7 +30,7 @@ static const struct config_keep *rules(const struct forget *f, const char *resou
 {
     if (f->options->keep != NULL)
         return f->options->keep;
-    const struct config_resource *r = config_resource_find(f->job->config, resource);
+    const struct config_resource *r = config_resource_of(f->job->config, resource);
     if (r != NULL && r->keep.set)
         return &r->keep;
     return f->job->config->keep.set ? &f->job->config->keep : NULL;
@@ -80,7 +80,7 @@ static void keep_newest_complete(const struct config_keep *keep, struct timespec
 
 static void decide_resource(struct forget *f, const char *resource)
 {
-    const struct config_resource *c = config_resource_find(f->job->config, resource);
+    const struct config_resource *c = config_resource_of(f->job->config, resource);
     bool partial_counts = c != NULL && c->allow_partial;
     const struct config_keep *keep = rules(f, resource);
     if (keep == NULL)
@@ -121,7 +121,7 @@ static void decide_resource(struct forget *f, const char *resource)
 static bool is_named(const struct forget_options *o, const char *resource)
 {
     for (size_t i = 0; i < o->nresources; i++)
-        if (str_eq(o->resources[i], resource))
+        if (config_name_covers(o->resources[i], resource))
             return true;
     return o->nresources == 0;
 }
@@ -140,7 +140,10 @@ static int decide_by_rules(struct forget *f, struct err *e)
             decide_resource(f, resource);
     }
     for (size_t i = 0; i < o->nresources; i++) {
-        if (!str_list_has(&seen, o->resources[i]))
+        bool any = false;
+        for (size_t k = 0; k < seen.n && !any; k++)
+            any = config_name_covers(o->resources[i], seen.s[k]);
+        if (!any)
             return err_set(e, ERR_NOT_FOUND, "no snapshot of a resource %s in %s", o->resources[i],
                            store_address(f->job->store));
         if (rules(f, o->resources[i]) == NULL)

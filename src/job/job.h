@@ -80,6 +80,19 @@ _warn_unused_ int job_backup(struct job *j, const struct config_resource *r,
                              const struct backup_options *o, struct backup_result *out,
                              struct err *e);
 
+/* A resource each for the databases of one that has several: all that are on the server now, or
+ * those that are listed. n is 0 where `r` is one itself. Release it. */
+struct job_databases {
+    struct config_resource *resource;
+    size_t n;
+};
+_warn_unused_ int job_databases(const struct config_resource *r, struct job_databases *out,
+                                struct err *e);
+void job_databases_release(struct job_databases *d);
+/* Whether what the resource names is there, as far as it shows without reading it: servers are
+ * connected to. */
+_warn_unused_ int job_try_resource(const struct config_resource *r, struct err *e);
+
 /* ---- restore ---- */
 struct restore_options {
     struct snapshot_query query;

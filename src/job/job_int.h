@@ -17,6 +17,11 @@ void progress_reset(struct progress *p);
 _warn_unused_ int job_source_new(const struct config_resource *r, struct stream *input,
                                  struct source **out, struct err *e);
 
+/* Where the server of `r` is and what is wanted of it. Strings stay those of `r`. ERR_USAGE when
+ * its address was left open. */
+_warn_unused_ int job_postgres_options(const struct config_resource *r,
+                                       struct source_postgres_options *o, struct err *e);
+
 /* ---- restore.c ---- */
 /* What the ledger has as the detail of a restore in place that kept nothing. */
 #define RESTORE_KEPT_NOTHING "{\"in_place\":true,\"kept\":false}"

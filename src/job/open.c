@@ -165,8 +165,8 @@ int job_load(struct job *j, struct err *e)
     return repo_load_index(j->repo, e);
 }
 
-static int postgres_source_options(const struct config_resource *r,
-                                   struct source_postgres_options *o, struct err *e)
+int job_postgres_options(const struct config_resource *r, struct source_postgres_options *o,
+                         struct err *e)
 {
     static const enum source_globals globals[] = {
         [GLOBALS_AUTO] = SOURCE_GLOBALS_AUTO,
@@ -191,7 +191,7 @@ static int postgres_source_options(const struct config_resource *r,
 static int postgres_source_new(const struct config_resource *r, struct source **out, struct err *e)
 {
     struct source_postgres_options o;
-    int rc = postgres_source_options(r, &o, e);
+    int rc = job_postgres_options(r, &o, e);
     return rc < 0 ? rc : source_postgres_new(&o, out, e);
 }
 

@@ -108,6 +108,16 @@ static void add_name(struct names *l, const char *name)
         l->name[l->n++] = name;
 }
 
+/* Whether there are snapshots of its databases, which then stand for it. */
+static bool has_databases(const struct job *j, const struct config_resource *r)
+{
+    for (size_t i = 0; r->postgres.several && i < j->snapshots.n; i++)
+        if (snapshot_is_ours(&j->snapshots.s[i]) &&
+            config_name_covers(r->name, snapshot_tag(&j->snapshots.s[i], "resource")))
+            return true;
+    return false;
+}
+
 int job_status(struct job *j, status_fn *fn, void *arg, struct err *e)
 {
     int rc = job_load_snapshots(j, e);
@@ -118,14 +128,15 @@ int job_status(struct job *j, status_fn *fn, void *arg, struct err *e)
         mem_array(j->config->nresource + j->snapshots.n + 1, sizeof *all);
     names.name = all;
     for (size_t i = 0; i < j->config->nresource; i++)
-        add_name(&names, j->config->resource[i].name);
+        if (!has_databases(j, &j->config->resource[i]))
+            add_name(&names, j->config->resource[i].name);
     for (size_t i = 0; i < j->snapshots.n; i++)
         if (snapshot_is_ours(&j->snapshots.s[i]))
             add_name(&names, snapshot_tag(&j->snapshots.s[i], "resource"));
     size_t missed = 0;
     const char *first = NULL;
     for (size_t i = 0; i < names.n; i++) {
-        const struct config_resource *c = config_resource_find(j->config, names.name[i]);
+        const struct config_resource *c = config_resource_of(j->config, names.name[i]);
         struct resource_status s = judge(j, names.name[i], c);
         bool bad = s.rpo == OBJECTIVE_MISSED || s.rto == OBJECTIVE_MISSED;
         if (bad && missed++ == 0)

@@ -36,7 +36,7 @@ static bool is_meant(const struct verify_options *o, const struct snapshot *s)
 {
     const char *resource = snapshot_tag(s, "resource");
     for (size_t i = 0; i < o->nresources; i++)
-        if (str_eq(o->resources[i], resource))
+        if (config_name_covers(o->resources[i], resource))
             return true;
     return o->nresources == 0;
 }
@@ -86,7 +86,8 @@ static int check_names(const struct verify *v, struct err *e)
     for (size_t i = 0; i < v->options->nresources; i++) {
         bool known = false;
         for (size_t k = 0; k < l->n && !known; k++)
-            known = str_eq(snapshot_tag(&l->s[k], "resource"), v->options->resources[i]);
+            known =
+                config_name_covers(v->options->resources[i], snapshot_tag(&l->s[k], "resource"));
         if (!known)
             return err_set(e, ERR_NOT_FOUND, "no snapshot of a resource %s in %s",
                            v->options->resources[i], store_address(v->job->store));

@@ -144,7 +144,12 @@ static int open_globals(struct postgres_source *s, struct stream **out, struct e
     str_list_add(&words, s->pg_dumpall);
     str_list_add(&words, "--globals-only");
     str_list_add(&words, "--no-password");
-    str_list_add_take(&words, str_fmt("--database=%s", pg_database(s->snapshot.leader)));
+    _cleanup_(buf_release) struct buf where = BUF_INIT(BUF_TEXT);
+    buf_adds(&where, "--database=dbname='"); /* as it is, a name with = would mean more */
+    for (const char *p = pg_database(s->snapshot.leader); *p != '\0'; p++)
+        buf_addf(&where, "%s%c", *p == '\'' || *p == '\\' ? "\\" : "", *p);
+    buf_adds(&where, "'");
+    str_list_add(&words, buf_str(&where));
     if (s->globals == SOURCE_GLOBALS_WITHOUT_PASSWORDS)
         str_list_add(&words, "--no-role-passwords");
     str_list_add_take(&words, NULL);
