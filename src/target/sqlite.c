@@ -32,6 +32,8 @@ int sqlite_install(struct install *x, struct err *e)
         if (fstatat(x->dir, x->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
             return err_sys(e, errno, "cannot look at %s/%s", x->where, x->name);
     }
+    if (sqlite_is_shut(x))
+        return sqlite_replace(x, e);
     if (!S_ISREG(st.st_mode)) /* a link or a directory: nobody's database by this name */
         return put_in_place(x->dir, x->fresh, x->name, x->suffix, x->about, x->arg, &x->replaced,
                             &x->kept, e);
@@ -77,14 +79,7 @@ static struct install install_of(int dir, const char *where, const char *name, c
 /* Whether what is there is nothing but its file: no journal holds a part of it. */
 static bool is_plain(const struct file *f)
 {
-    struct stat st;
-    for (size_t i = 0; i < BESIDE; i++) {
-        _cleanup_free_ char *name = str_fmt("%s%s", f->name, sqlite_beside[i]);
-        if (strcmp(sqlite_beside[i], "-shm") != 0 &&
-            fstatat(f->dir->fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size > 0)
-            return false;
-    }
-    return true;
+    return !sqlite_has_journal(f->dir->fd, f->name);
 }
 
 /* A database that stays where it is gets owner and mode, also of the journals beside it; its times
@@ -152,31 +147,37 @@ int target_sqlite_new(const struct target_options *o, int busy_ms, struct target
 
 /* ---- taking it back ---- */
 
-/* A kept database that has journals of its own becomes one file, if it opens at all. */
+static bool is_whole(sqlite3 *db)
+{
+    sqlite3_stmt *s = NULL;
+    bool whole = sqlite3_prepare_v2(db, "PRAGMA integrity_check(1)", -1, &s, NULL) == SQLITE_OK &&
+                 sqlite3_step(s) == SQLITE_ROW &&
+                 strcmp((const char *)sqlite3_column_text(s, 0), "ok") == 0;
+    (void)sqlite3_finalize(s);
+    return whole;
+}
+
+/* A kept database that has journals of its own becomes one file; a damaged one stays as it is. */
 static void fold_journals(const char *kept)
 {
     sqlite3 *db = NULL;
-    if (sqlite3_open_v2(kept, &db, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK)
-        (void)sqlite3_exec(db, "PRAGMA wal_checkpoint(TRUNCATE)", NULL, NULL, NULL);
+    if (sqlite3_open_v2(kept, &db, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK) {
+        (void)sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+        if (is_whole(db))
+            (void)sqlite3_exec(db, "PRAGMA wal_checkpoint(TRUNCATE)", NULL, NULL, NULL);
+    }
     (void)sqlite3_close(db);
 }
 
-/* What could not be folded follows its database. */
-static void bring_journals(int dir, const char *from, const char *to)
+static int put_kept_back(struct install *x, const char *kept, struct err *e)
 {
-    for (size_t i = 0; i < BESIDE; i++) {
-        _cleanup_free_ char *a = str_fmt("%s%s", from, sqlite_beside[i]);
-        _cleanup_free_ char *b = str_fmt("%s%s", to, sqlite_beside[i]);
-        (void)rename_unused(dir, a, b);
-    }
-}
-
-static bool is_same(int dir, const char *a, const char *b)
-{
-    struct stat x, y;
-    return fstatat(dir, a, &x, AT_SYMLINK_NOFOLLOW) == 0 &&
-           fstatat(dir, b, &y, AT_SYMLINK_NOFOLLOW) == 0 && x.st_ino == y.st_ino &&
-           x.st_dev == y.st_dev;
+    struct stat st;
+    if (sqlite_has_journal(x->dir, x->fresh))
+        fold_journals(kept);
+    /* What is there may be open; but only a database that is one file can be written into it. */
+    bool whole = sqlite_has_journal(x->dir, x->fresh) &&
+                 fstatat(x->dir, x->name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode);
+    return whole ? sqlite_replace(x, e) : sqlite_install(x, e);
 }
 
 int sqlite_put_back(const char *path, const char *kept, const char *aside_suffix, char **aside,
@@ -199,16 +200,12 @@ int sqlite_put_back(const char *path, const char *kept, const char *aside_suffix
                            kept);
         if (fstatat(dir, x.fresh, &st, AT_SYMLINK_NOFOLLOW) < 0)
             return err_sys(e, errno, "cannot put %s back: cannot use the kept file %s", path, kept);
-        fold_journals(kept);
-        _cleanup_free_ char *wal = str_fmt("%s-wal", x.fresh);
-        bool folded = fstatat(dir, wal, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_size == 0;
-        if (folded && is_same(dir, x.fresh, x.name)) /* a crash came before it was replaced */
+        rc = sqlite_settle(&x, e);
+        if (rc == 0 && sqlite_is_same(dir, x.fresh, x.name) && !sqlite_has_journal(dir, x.fresh))
+            /* A crash came before anything was changed. */
             return unlinkat(dir, x.fresh, 0) == 0 ? 0 : err_sys(e, errno, "cannot remove %s", kept);
-        rc = folded || faccessat(dir, x.name, F_OK, AT_SYMLINK_NOFOLLOW) < 0
-                 ? sqlite_install(&x, e)
-                 : sqlite_replace(&x, e);
-        if (rc == 0 && !x.in_place)
-            bring_journals(dir, x.fresh, x.name);
+        if (rc == 0)
+            rc = put_kept_back(&x, kept, e);
     } else {
         rc = faccessat(dir, x.name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 ? 0 : sqlite_set_aside(&x, e);
     }

@@ -3,15 +3,16 @@
  *
  * Everybody else is locked out by SQLite's own lock bytes and, where the system has them, by a
  * lease that is only granted while nobody has the file open: a process that holds the old file
- * would go on writing to what was moved aside. Journals go aside and the directory is synced
- * before the new file takes the name, so that no crash leaves an old journal beside a new file,
- * which SQLite would play into it. */
+ * would go on writing to what was moved aside. No crash leaves a journal beside a file that it does
+ * not belong to, nor a file without its journal, where SQLite could open it. */
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/mem.h"
 #include "base/work.h"
 #include "target/sqlite_int.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -108,12 +109,21 @@ static bool is_there(int dir, const char *name)
     return faccessat(dir, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-/* The first name that neither a file nor a journal has. */
+bool sqlite_is_same(int dir, const char *a, const char *b)
+{
+    struct stat x, y;
+    return fstatat(dir, a, &x, AT_SYMLINK_NOFOLLOW) == 0 &&
+           fstatat(dir, b, &y, AT_SYMLINK_NOFOLLOW) == 0 && x.st_ino == y.st_ino &&
+           x.st_dev == y.st_dev;
+}
+
+/* The first name that neither a file nor a journal has, unless the file is the database itself:
+ * then a crash came just after it got that name. */
 static char *choose_kept(const struct install *x)
 {
     for (unsigned n = 1;; n++) {
         char *name = aside_name(x->name, x->suffix, n);
-        bool used = is_there(x->dir, name);
+        bool used = is_there(x->dir, name) && !sqlite_is_same(x->dir, name, x->name);
         for (size_t i = 0; i < BESIDE; i++) {
             _cleanup_free_ char *beside = str_fmt("%s%s", name, sqlite_beside[i]);
             used = used || is_there(x->dir, beside);
@@ -147,61 +157,202 @@ static bool any_beside(const struct install *x)
     return any;
 }
 
-/* The steps, in the order that a crash between any two of them does no harm. */
-static int replace(struct install *x, const char *kept, bool linked, struct err *e)
+bool sqlite_has_journal(int dir, const char *name)
 {
-    int rc = move_beside(x, x->name, kept, e);
+    struct stat st;
+    for (size_t i = 0; i < BESIDE; i++) {
+        _cleanup_free_ char *beside = str_fmt("%s%s", name, sqlite_beside[i]);
+        if (strcmp(sqlite_beside[i], "-shm") != 0 &&
+            fstatat(dir, beside, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size > 0)
+            return true;
+    }
+    return false;
+}
+
+/* ---- shutting ----
+ *
+ * A file and its journals cannot be exchanged in one step, and whoever opens the database between
+ * two steps, after a crash, would play the journals of one into the other, or go on without them.
+ * So meanwhile its name is shut: a link into a directory that does not exist, by which nothing can
+ * be opened nor made. To people it says what to do, and to us whose journals lie beside it. */
+
+#define SHUT "salvor was cut off here, so restore again, or take it back by salvor undo/"
+
+/* The owner of the journals, which the caller frees; NULL if the name is not shut. */
+static char *shut_for(const struct install *x)
+{
+    char to[sizeof(SHUT) + NAME_MAX];
+    const size_t len = sizeof(SHUT) - 1;
+    ssize_t n = readlinkat(x->dir, x->name, to, sizeof(to));
+    bool shut = n > (ssize_t)len && n < (ssize_t)sizeof(to) && memcmp(to, SHUT, len) == 0;
+    return shut ? str_ndup(to + len, (size_t)n - len) : NULL;
+}
+
+bool sqlite_is_shut(const struct install *x)
+{
+    _cleanup_free_ char *owner = shut_for(x);
+    return owner != NULL;
+}
+
+static int make_link(int dir, const char *name, void *to)
+{
+    return symlinkat(to, dir, name);
+}
+
+/* Puts the link in the place of what has the name now. */
+static int shut(const struct install *x, const char *owner, struct err *e)
+{
+    char temp[TEMP_NAME];
+    _cleanup_free_ char *to = str_fmt("%s%s", SHUT, owner);
+    int rc = temp_make(x->dir, temp, make_link, to, e);
+    if (rc == 0 && renameat(x->dir, temp, x->dir, x->name) < 0) {
+        rc = err_sys(e, errno, "cannot rename %s/%s to %s", x->where, temp, x->name);
+        (void)unlinkat(x->dir, temp, 0);
+    }
+    return rc == 0 ? sqlite_sync_dir(x, e) : rc;
+}
+
+int sqlite_settle(const struct install *x, struct err *e)
+{
+    _cleanup_free_ char *owner = shut_for(x);
+    int rc = owner != NULL ? move_beside(x, x->name, owner, e) : 0;
+    return rc == 0 && owner != NULL ? sqlite_sync_dir(x, e) : rc;
+}
+
+/* ---- replacing ---- */
+
+struct change {
+    struct install *x;
+    char *aside;  /* what the old database is called afterwards; NULL: there is none */
+    bool linked;  /* it has that name already, */
+    bool shut;    /* and the other one is shut */
+    bool brought; /* the journals of x->fresh have been moved */
+};
+
+/* What is not to be kept is held under a temporary name until its successor is there. */
+static bool is_hold(const char *aside)
+{
+    return aside != NULL && strncmp(aside, FILE_TEMP_PREFIX, sizeof(FILE_TEMP_PREFIX) - 1) == 0;
+}
+
+static int make_hold(int dir, const char *name, void *old)
+{
+    return linkat(dir, old, dir, name, 0);
+}
+
+/* Gives the old database its name aside, and shuts the other one if there are journals to move.
+ * Where the file system has no links, there is no help against a crash. */
+static int prepare(struct change *c, struct err *e)
+{
+    struct install *x = c->x;
+    char hold[TEMP_NAME];
+    struct err no_links = ERR_INIT;
+    if (x->suffix != NULL) {
+        c->aside = choose_kept(x);
+        if (x->about != NULL)
+            x->about(c->aside, x->arg);
+        c->linked = sqlite_is_same(x->dir, x->name, c->aside) ||
+                    linkat(x->dir, x->name, x->dir, c->aside, 0) == 0;
+    } else {
+        if (x->about != NULL)
+            x->about(NULL, x->arg);
+        c->linked = temp_make(x->dir, hold, make_hold, (void *)(uintptr_t)x->name, &no_links) == 0;
+        c->aside = c->linked ? str_dup(hold) : NULL;
+    }
+    bool journals = sqlite_has_journal(x->dir, x->name) ||
+                    (x->fresh != NULL && sqlite_has_journal(x->dir, x->fresh));
+    if (!c->linked || !journals)
+        return 0;
+    struct err why = ERR_INIT;
+    int rc = shut(x, c->aside, &why);
+    c->shut = sqlite_is_shut(x);
+    if (rc == 0 || why.sys == EPERM || why.sys == EOPNOTSUPP || why.sys == ENOSYS)
+        return 0;
+    *e = why;
+    return rc;
+}
+
+/* The steps, in the order that a crash between any two of them does no harm. */
+static int carry_out(struct change *c, struct err *e)
+{
+    struct install *x = c->x;
+    int rc = move_beside(x, x->name, c->aside, e);
+    if (rc == 0 && x->fresh != NULL && sqlite_has_journal(x->dir, x->fresh)) {
+        rc = c->shut ? shut(x, x->fresh, e) : 0;
+        c->brought = rc == 0;
+        rc = rc == 0 ? move_beside(x, x->fresh, x->name, e) : rc;
+    }
     if (rc == 0)
         rc = sqlite_sync_dir(x, e);
-    if (rc == 0 && kept != NULL && !linked && renameat(x->dir, x->name, x->dir, kept) < 0)
-        rc = err_sys(e, errno, "cannot keep %s/%s as %s", x->where, x->name, kept);
-    if (rc == 0 && renameat(x->dir, x->fresh, x->dir, x->name) < 0) {
+    if (rc == 0 && c->aside != NULL && !c->linked &&
+        renameat(x->dir, x->name, x->dir, c->aside) < 0)
+        rc = err_sys(e, errno, "cannot keep %s/%s as %s", x->where, x->name, c->aside);
+    if (rc != 0)
+        return rc;
+    if (x->fresh != NULL && renameat(x->dir, x->fresh, x->dir, x->name) < 0) {
         rc = err_sys(e, errno, "cannot rename %s/%s to %s", x->where, x->fresh, x->name);
-        if (kept != NULL && !linked)
-            (void)renameat(x->dir, kept, x->dir, x->name);
+        if (c->aside != NULL && !c->linked)
+            (void)renameat(x->dir, c->aside, x->dir, x->name);
+    } else if (x->fresh == NULL && c->linked && unlinkat(x->dir, x->name, 0) < 0) {
+        rc = err_sys(e, errno, "cannot move %s/%s aside", x->where, x->name);
     }
     return rc;
 }
 
-/* Takes back what `replace` did before it failed. */
-static void give_back(const struct install *x, const char *kept, bool linked)
+/* Takes back what was done before it failed, as far as that can be. */
+static void give_back(const struct change *c)
 {
+    const struct install *x = c->x;
     struct err ignored = ERR_INIT;
-    if (kept != NULL && move_beside(x, kept, x->name, &ignored) == 0 && linked)
-        (void)unlinkat(x->dir, kept, 0);
+    if (c->brought && move_beside(x, x->name, x->fresh, &ignored) < 0)
+        return;
+    if (c->aside == NULL || move_beside(x, c->aside, x->name, &ignored) < 0)
+        return;
+    if (c->shut)
+        (void)renameat(x->dir, c->aside, x->dir, x->name);
+    else if (c->linked)
+        (void)unlinkat(x->dir, c->aside, 0);
 }
 
-/* Without a new one: the file goes first, since SQLite discards journals beside no file. */
-static int set_aside(struct install *x, const char *kept, struct err *e)
+/* What a crash has left shut: the old database lies aside, with its journals. */
+static int go_on(struct change *c, struct err *e)
 {
-    if (renameat(x->dir, x->name, x->dir, kept) < 0)
-        return err_sys(e, errno, "cannot move %s/%s aside", x->where, x->name);
-    return move_beside(x, x->name, kept, e);
+    struct install *x = c->x;
+    int rc = sqlite_settle(x, e);
+    _cleanup_free_ char *owner = shut_for(x);
+    c->linked = c->shut = true;
+    if (rc == 0 && owner != NULL && is_there(x->dir, owner) && !str_eq(owner, x->fresh))
+        c->aside = take(owner);
+    if (rc == 0 && x->about != NULL)
+        x->about(c->aside, x->arg);
+    return rc;
 }
 
 int sqlite_replace(struct install *x, struct err *e)
 {
     _cleanup_close_ int fd = -1;
     _cleanup_close_ int shm = -1;
-    int rc = open_locked(x, &fd, &shm, e);
-    if (rc != 0)
-        return rc;
-    _cleanup_free_ char *kept = x->suffix != NULL ? choose_kept(x) : NULL;
-    if (x->about != NULL)
-        x->about(kept, x->arg);
-    if (x->fresh == NULL) {
-        rc = set_aside(x, kept, e);
-    } else {
-        bool linked = kept != NULL && linkat(x->dir, x->name, x->dir, kept, 0) == 0;
-        rc = replace(x, kept, linked, e);
-        if (rc != 0)
-            give_back(x, kept, linked);
+    struct change c = {.x = x};
+    bool was_shut = sqlite_is_shut(x);
+    int rc = was_shut ? go_on(&c, e) : open_locked(x, &fd, &shm, e);
+    if (rc == 0 && !was_shut)
+        rc = prepare(&c, e);
+    if (rc == 0)
+        rc = carry_out(&c, e);
+    if (rc != 0 && !was_shut)
+        give_back(&c);
+    if (rc == 0) {
+        x->replaced = true;
+        rc = sqlite_sync_dir(x, e);
     }
-    if (rc != 0)
-        return rc;
-    x->replaced = true;
-    x->kept = take(kept);
-    return sqlite_sync_dir(x, e);
+    if (rc == 0 && x->suffix == NULL && is_hold(c.aside)) {
+        (void)unlinkat(x->dir, c.aside, 0);
+        rc = move_beside(x, c.aside, NULL, e);
+    } else if (rc == 0) {
+        x->kept = take(c.aside);
+    }
+    free(c.aside);
+    return rc;
 }
 
 int sqlite_place_new(struct install *x, struct err *e)
@@ -215,6 +366,11 @@ int sqlite_place_new(struct install *x, struct err *e)
             rc = sqlite_sync_dir(x, e);
         if (rc != 0)
             return rc;
+    }
+    if (sqlite_has_journal(x->dir, x->fresh)) {
+        _cleanup_free_ char *to = str_fmt("%s%s", SHUT, x->fresh);
+        if (symlinkat(to, x->dir, x->name) == 0)
+            return sqlite_replace(x, e);
     }
     if (rename_unused(x->dir, x->fresh, x->name) < 0)
         return err_sys(e, errno, "cannot rename %s/%s to %s", x->where, x->fresh, x->name);

@@ -41,9 +41,18 @@ _warn_unused_ int sqlite_overwrite(struct install *x, struct err *e);
 enum { BESIDE = 3 };
 extern const char *const sqlite_beside[BESIDE];
 
-/* With everybody else locked out: journals go first, then the file is replaced (or, with
- * x->fresh NULL, moved aside). */
+/* With everybody else locked out, replaces the database and its journals by x->fresh and its own
+ * ones (NULL: by nothing). Goes on where a crash has left the name shut; x->kept is the old one
+ * then, too. */
 _warn_unused_ int sqlite_replace(struct install *x, struct err *e);
+/* Whether a crash has left the name shut: it leads nowhere while journals are moved. */
+bool sqlite_is_shut(const struct install *x);
+/* Moves the journals beside a shut name to the database that they belong to. */
+_warn_unused_ int sqlite_settle(const struct install *x, struct err *e);
+/* Whether two names are of one file. */
+bool sqlite_is_same(int dir, const char *a, const char *b);
+/* Whether a journal beside `name` holds a part of it. */
+bool sqlite_has_journal(int dir, const char *name);
 /* The same where there is no database, but perhaps journals of a former one. */
 _warn_unused_ int sqlite_place_new(struct install *x, struct err *e);
 

@@ -178,6 +178,21 @@ static int open_both(struct live *l, struct err *e)
     return probe(x, l->fresh, e);
 }
 
+/* A whole database that is about to be replaced becomes one file: a crash leaves either the one or
+ * the other under its name, with all that was committed. Returns the code of `e`. */
+static int empty_wal(struct live *l, struct err *e)
+{
+    while (
+        is_busy(sqlite3_wal_checkpoint_v2(l->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL))) {
+        struct err why = ERR_INIT;
+        if (sqlite_wait(l->x, 0, true, &why) != 0) {
+            *e = why;
+            break;
+        }
+    }
+    return e->code;
+}
+
 /* Takes the lock that keeps all others from writing, without changing anything. */
 static int lock(struct live *l, struct err *e)
 {
@@ -197,7 +212,7 @@ static int lock(struct live *l, struct err *e)
     /* A WAL database cannot get another page size; a damaged one may fail only here. */
     if (rc == SQLITE_READONLY || e->code == ERR_CORRUPT)
         e->code = ERR_UNSUPPORTED;
-    return e->code;
+    return rc == SQLITE_READONLY ? empty_wal(l, e) : e->code;
 }
 
 /* In WAL mode readers go on beside our lock: one of them copies. */

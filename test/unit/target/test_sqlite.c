@@ -440,7 +440,20 @@ static void test_same(void **state)
     target_free(t);
 }
 
-/* Killed at any moment: the database is the old or the new one, whole. */
+/* Nothing can be opened or made by the name: its journals are on their way. */
+static bool is_shut(const char *path)
+{
+    struct stat st;
+    sqlite3 *db = NULL;
+    if (lstat(path, &st) != 0 || !S_ISLNK(st.st_mode))
+        return false;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_CANTOPEN);
+    sqlite3_close(db);
+    return true;
+}
+
+/* Killed at any moment: the database is the old or the new one, whole. A broken one may be neither,
+ * but then it does not open, and the next restore goes on. */
 static void killed(const char *mode, bool corrupt)
 {
     make("backup.db", "", 5);
@@ -478,9 +491,13 @@ static void killed(const char *mode, bool corrupt)
         assert_true(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
         struct buf b = BUF_INIT(BUF_JSON);
         struct err e = ERR_INIT;
-        assert_int_equal(file_read("r/app.db", &b, &e), 0); /* the name is never without a file */
-        bool broken = memcmp(b.data, "broken", 6) == 0;
-        buf_release(&b);
+        bool shut = is_shut("r/app.db");
+        bool broken = shut;
+        if (!shut) {
+            assert_int_equal(file_read("r/app.db", &b, &e), 0); /* it is never without a file */
+            broken = memcmp(b.data, "broken", 6) == 0;
+            buf_release(&b);
+        }
         assert_true(corrupt || !broken);
         if (!broken)
             check_ok("r/app.db");
