@@ -9,7 +9,7 @@
 
 struct args {
     const char *snapshot, *at, *to, *part;
-    bool dry_run, yes, without_keeping, partial;
+    bool dry_run, yes, without_keeping, partial, create_roles, without_roles, freeze;
 };
 
 static const struct option options[] = {
@@ -17,7 +17,8 @@ static const struct option options[] = {
      "this one (an id, a prefix, latest)"},
     {"at", 0, OPTION_TEXT, offsetof(struct args, at), "TIME",
      "as of then: 2026-11-20, 14:03, yesterday, 3h ago"},
-    {"to", 't', OPTION_TEXT, offsetof(struct args, to), "DIR", "into this directory, not in place"},
+    {"to", 't', OPTION_TEXT, offsetof(struct args, to), "WHERE",
+     "into this directory, or this database (postgres:NAME)"},
     {"path", 0, OPTION_TEXT, offsetof(struct args, part), "PATH", "only this and what is in it"},
     {"partial", 0, OPTION_FLAG, offsetof(struct args, partial), NULL,
      "partial snapshots count too"},
@@ -27,6 +28,12 @@ static const struct option options[] = {
      "do not ask; see CONFIRMATION in the manual"},
     {"without-keeping", 0, OPTION_FLAG, offsetof(struct args, without_keeping), NULL,
      "do not keep what is replaced: no undo"},
+    {"create-roles", 0, OPTION_FLAG, offsetof(struct args, create_roles), NULL,
+     "databases: make roles that the server lacks"},
+    {"without-roles", 0, OPTION_FLAG, offsetof(struct args, without_roles), NULL,
+     "databases: leave owners and rights away"},
+    {"freeze", 0, OPTION_FLAG, offsetof(struct args, freeze), NULL,
+     "databases: stop writes before the restore begins"},
 };
 
 struct shown {
@@ -102,9 +109,34 @@ static int plan_json(const struct job *j, const struct restore_plan *p, bool dry
     json_u64(o, "files", p->files);
     json_u64(o, "bytes", p->bytes);
     json_double(o, "forecast_seconds", (double)p->forecast / (double)NSEC_PER_SEC);
+    if (p->database != NULL) {
+        json_text(o, "database", p->database);
+        json_u64(o, "tables", p->tables);
+        json_u64(o, "sessions", p->sessions);
+        json_u64(o, "old_bytes", p->old_bytes);
+        json_list(o, "notes", &p->notes);
+    }
     json_bool(o, "dry_run", dry_run);
     json_end_object(o);
     return json_line_end(&l, e);
+}
+
+static void plan_text_database(const struct restore_plan *p)
+{
+    char size[24], old[24];
+    printf("contains    %zu table%s, %s\n", p->tables, p->tables == 1 ? "" : "s",
+           size_human(p->bytes, size));
+    if (p->target_empty)
+        printf("replaces    nothing: there is nothing yet\n");
+    else
+        printf("replaces    the database of %s, which stays under another name; %zu session%s "
+               "ended\n",
+               size_human(p->old_bytes, old), p->sessions, p->sessions == 1 ? " is" : "s are");
+    for (size_t i = 0; i < p->notes.n; i++) {
+        printf("note        ");
+        print_safe(stdout, p->notes.s[i]);
+        printf("\n");
+    }
 }
 
 static void plan_text(const struct job *j, const struct restore_plan *p, const struct args *a)
@@ -120,11 +152,15 @@ static void plan_text(const struct job *j, const struct restore_plan *p, const s
                                                       : "");
     printf("into        ");
     print_safe(stdout, p->root);
-    printf("%s\ncontains    %llu file%s, %s\n", p->in_place ? " (in place)" : "",
-           (unsigned long long)p->files, p->files == 1 ? "" : "s", size_human(p->bytes, size));
+    printf("%s\n", p->in_place ? " (in place)" : "");
+    if (p->database == NULL)
+        printf("contains    %llu file%s, %s\n", (unsigned long long)p->files,
+               p->files == 1 ? "" : "s", size_human(p->bytes, size));
     if (p->forecast > 0)
         printf("forecast    about %s\n", duration_human(p->forecast, text));
-    if (p->target_empty)
+    if (p->database != NULL)
+        plan_text_database(p);
+    else if (p->target_empty)
         printf("replaces    nothing: there is nothing yet\n");
     else if (!p->in_place || a->without_keeping)
         printf("replaces    what differs; THE OLD ONES ARE NOT KEPT\n");
@@ -150,21 +186,44 @@ static int result_json(const struct restore_result *r, const struct args *a, str
     json_u64(o, "bytes_fetched", r->bytes_fetched);
     json_double(o, "seconds", (double)r->duration / (double)NSEC_PER_SEC);
     json_i64(o, "run", r->run);
+    json_text(o, "kept", r->kept);
     json_list(o, "missing", &r->missing);
     json_end_object(o);
     return json_line_end(&l, e);
+}
+
+static void result_database(const struct restore_plan *p, const struct restore_result *r,
+                            const struct args *a)
+{
+    char took[32];
+    if (a->dry_run) {
+        printf("nothing was changed\n");
+        return;
+    }
+    printf("done: the database ");
+    print_safe(stdout, p->database);
+    printf(" is restored, in %s\n", duration_human(r->duration, took));
+    if (r->kept == NULL)
+        return;
+    printf("the former one is now ");
+    print_safe(stdout, r->kept);
+    printf("; drop it when you are sure\n");
 }
 
 static void result_text(const struct restore_plan *p, const struct restore_result *r,
                         const struct args *a)
 {
     char took[32], fetched[24];
-    printf("%s %llu created, %llu replaced, %llu the same already, %llu left out; %s fetched, in "
-           "%s\n",
-           a->dry_run ? "would be:" : "done:", (unsigned long long)r->created,
-           (unsigned long long)r->replaced, (unsigned long long)r->same,
-           (unsigned long long)r->skipped, size_human(r->bytes_fetched, fetched),
-           duration_human(r->duration, took));
+    if (p->database != NULL)
+        result_database(p, r, a);
+    else
+        printf(
+            "%s %llu created, %llu replaced, %llu the same already, %llu left out; %s fetched, in "
+            "%s\n",
+            a->dry_run ? "would be:" : "done:", (unsigned long long)r->created,
+            (unsigned long long)r->replaced, (unsigned long long)r->same,
+            (unsigned long long)r->skipped, size_human(r->bytes_fetched, fetched),
+            duration_human(r->duration, took));
     if (!a->dry_run && p->in_place && r->run != 0 && !a->without_keeping &&
         r->created + r->replaced > 0) {
         printf("to take it back: salvor undo ");
@@ -211,6 +270,9 @@ static int run(struct cli *c, void *argp, char **word, int n, struct err *e)
         .part = a->part,
         .dry_run = a->dry_run,
         .without_keeping = a->without_keeping,
+        .create_roles = a->create_roles,
+        .without_roles = a->without_roles,
+        .freeze = a->freeze,
         .event = event,
         .event_arg = &shown,
     };

@@ -62,6 +62,9 @@ static void postgres_release(struct config_postgres *p)
     free(p->url);
     free(p->unset);
     free(p->bindir);
+    free(p->health);
+    free(p->cutover);
+    free(p->freeze);
     str_list_release(&p->databases);
 }
 

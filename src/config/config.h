@@ -47,6 +47,11 @@ struct config_postgres {
     enum config_globals globals;
     uint64_t split;       /* bytes; larger tables are read in parts; 0: default */
     int64_t lock_timeout; /* nanoseconds, 0: default */
+    /* of a restore in place */
+    char *health;           /* URL or command that must answer well afterwards, or NULL */
+    int64_t health_timeout; /* nanoseconds, 0: default */
+    char *cutover;          /* command that leads the application to the new one, or NULL: names */
+    char *freeze;           /* command that stops writes, or NULL */
 };
 
 struct config_resource {

@@ -76,6 +76,7 @@ char *env_file_value(const char *text, const char *name);
 
 key_fn read_postgres_url; /* into struct config_postgres */
 key_fn read_databases;    /* into struct config_postgres */
+key_fn read_health;       /* char *: a URL, expanded, or a command as it is */
 key_fn read_globals;      /* enum config_globals */
 bool is_postgres_url(const char *text);
 /* The database that an address names, or PG* variables do: for a name. The caller frees. */

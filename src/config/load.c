@@ -60,6 +60,10 @@ static const struct key resource_keys[] = {
     {"globals", read_globals, OF(config_resource, postgres.globals), NULL},
     {"split", read_size, OF(config_resource, postgres.split), NULL},
     {"lock_timeout", read_duration, OF(config_resource, postgres.lock_timeout), NULL},
+    {"health", read_health, OF(config_resource, postgres.health), NULL},
+    {"health_timeout", read_duration, OF(config_resource, postgres.health_timeout), NULL},
+    {"cutover", read_command, OF(config_resource, postgres.cutover), NULL},
+    {"freeze", read_command, OF(config_resource, postgres.freeze), NULL},
     {"drill", read_later, 0, NULL},
     {"sealed_for", read_later, 0, NULL},
     {NULL, NULL, 0, NULL},
@@ -194,13 +198,14 @@ static int check_keys(struct loader *l, const yaml_node_t *n, const struct confi
     const struct config_postgres *p = &r->postgres;
     bool server = p->url != NULL || p->unset != NULL || p->databases.n > 0 || p->all ||
                   p->bindir != NULL || p->globals != GLOBALS_AUTO || p->split > 0 ||
-                  p->lock_timeout > 0;
+                  p->lock_timeout > 0 || p->health != NULL || p->health_timeout > 0 ||
+                  p->cutover != NULL || p->freeze != NULL;
     if (r->type == RESOURCE_POSTGRES && r->paths.n > 0)
         return slip(l, n, e, "path is for files and sqlite; a server is named by url");
     if (r->type != RESOURCE_POSTGRES && server)
         return slip(l, n, e,
-                    "url, databases, pg_bindir, globals, split and lock_timeout are for postgres "
-                    "only");
+                    "url, databases, pg_bindir, globals, split, lock_timeout, health, "
+                    "health_timeout, cutover and freeze are for postgres only");
     if (r->type != RESOURCE_POSTGRES && r->paths.n == 0)
         return slip(l, n, e, "it has no path; say which, such as \"path: %s\"",
                     r->type == RESOURCE_SQLITE ? "data/app.db" : "config/");

@@ -57,6 +57,9 @@ void config_resource_database(const struct config_resource *r, const char *datab
     p->url = str_dup(p->url);
     p->unset = str_dup(p->unset);
     p->bindir = str_dup(p->bindir);
+    p->health = str_dup(p->health);
+    p->cutover = str_dup(p->cutover);
+    p->freeze = str_dup(p->freeze);
     p->databases = (struct str_list){0};
     str_list_add(&p->databases, database);
     p->all = p->several = false;
@@ -123,6 +126,17 @@ int read_postgres_url(struct loader *l, const struct key *k, yaml_node_t *n, voi
     if (rc == 0 && !is_postgres_url(p->url) && strchr(p->url, '=') == NULL)
         return slip(l, n, e, "expected %s", expected);
     return rc;
+}
+
+int read_health(struct loader *l, const struct key *k, yaml_node_t *n, void *field, struct err *e)
+{
+    const char *raw;
+    int rc =
+        scalar_text(l, n, "a URL such as https://app.example.com/health, or a command", &raw, e);
+    if (rc < 0)
+        return rc;
+    bool url = str_starts(raw, "http://") || str_starts(raw, "https://");
+    return url ? read_text(l, k, n, field, e) : read_command(l, k, n, field, e);
 }
 
 int read_databases(struct loader *l, const struct key *k, yaml_node_t *n, void *field,

@@ -96,11 +96,15 @@ _warn_unused_ int job_try_resource(const struct config_resource *r, struct err *
 /* ---- restore ---- */
 struct restore_options {
     struct snapshot_query query;
-    const char *to;   /* a directory; NULL: in place */
+    const char *to;   /* a directory, or for databases an address; NULL: in place */
     const char *part; /* only this path below content/ and what is in it; NULL: all. A leading or
                          trailing slash does no harm */
     bool dry_run;
-    bool without_keeping;   /* in place: do not keep what is there */
+    bool without_keeping; /* in place: do not keep what is there */
+    /* of databases */
+    bool create_roles;      /* those that the server lacks */
+    bool without_roles;     /* leave owners and rights away */
+    bool freeze;            /* in place: gate writes before anything else */
     target_event_fn *event; /* each entry; may be NULL */
     void *event_arg;
 };
@@ -116,6 +120,12 @@ struct restore_plan {
     bool older_than_newest; /* a newer good snapshot exists */
     uint64_t files, bytes;
     int64_t forecast; /* ns, 0: nothing to go by */
+    /* into a database server; else NULL, 0 and empty */
+    struct restore_postgres *postgres; /* the job's own */
+    char *database;
+    size_t tables, sessions; /* sessions: of the old one, that will be ended */
+    uint64_t old_bytes;
+    struct str_list notes; /* what a person should know before */
 };
 void restore_plan_release(struct restore_plan *p);
 _warn_unused_ int job_restore_plan(struct job *j, const char *resource,
@@ -128,6 +138,7 @@ struct restore_result {
     int64_t duration;        /* ns */
     int64_t run;             /* in the ledger, for undo; 0 without ledger */
     struct str_list missing; /* what could not be brought back */
+    char *kept;              /* the name that a replaced database has now, or NULL */
 };
 void restore_result_release(struct restore_result *r);
 /* Carries the plan out. ERR_PARTIAL when something is missing. What it replaces in place is kept

@@ -29,6 +29,36 @@ _warn_unused_ int job_postgres_options(const struct config_resource *r,
  * must be able to restore and to verify. */
 _warn_unused_ int lock_for_reading(struct job *j, struct err *e);
 
+/* ---- restore_postgres.c ---- */
+/* Kinds of what the ledger keeps. The path is the database's address, kept the former one's name.
+ */
+#define KEPT_POSTGRES "postgres" /* names were swapped */
+#define KEPT_CUTOVER "cutover"   /* a command led the application to the other one */
+/* Whether this is a restore into a database server and not of files. */
+bool restore_into_postgres(const char *type, const char *to);
+/* Fills what is special to databases: plan->snapshot, resource and type are there. */
+_warn_unused_ int postgres_plan(struct job *j, const struct restore_options *o,
+                                struct restore_plan *plan, struct err *e);
+/* `run` is the ledger's, 0 without one. */
+_warn_unused_ int postgres_carry_out(struct job *j, const struct restore_plan *plan,
+                                     const struct restore_options *o, int64_t run,
+                                     struct restore_result *out, struct err *e);
+/* A snapshot of the database that was replaced, named result->kept. */
+void postgres_save_replaced(struct job *j, const struct restore_plan *plan, const char *kept);
+/* The swap back by a record of the ledger. *aside gets the name that the restored one has then. */
+_warn_unused_ int postgres_put_back(const struct config *c, const char *resource,
+                                    const struct ledger_kept *k, char **aside, struct err *e);
+void restore_postgres_free(struct restore_postgres *p); /* NULL is allowed */
+
+/* ---- hook.c ---- */
+/* Runs a command of the configuration, which is told the database in SALVOR_DATABASE and, where
+ * there is one, that which it stands for in SALVOR_DATABASE_BEFORE. `name` is for messages. */
+_warn_unused_ int hook_run(const char *command, const char *name, const char *database,
+                           const char *instead_of, int timeout_ms, struct err *e);
+/* Asks a URL, or a command, until it answers well; at most `limit` ns. */
+_warn_unused_ int health_wait(const char *health, const char *database, int64_t limit,
+                              struct err *e);
+
 /* ---- river_in.c: source -> blobs and trees ---- */
 struct river_in {
     struct job *job;

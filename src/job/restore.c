@@ -24,12 +24,16 @@ void restore_plan_release(struct restore_plan *p)
     free(p->type);
     free(p->root);
     free(p->part);
+    free(p->database);
+    restore_postgres_free(p->postgres);
+    str_list_release(&p->notes);
     *p = (struct restore_plan){0};
 }
 
 void restore_result_release(struct restore_result *r)
 {
     str_list_release(&r->missing);
+    free(r->kept);
 }
 
 int lock_for_reading(struct job *j, struct err *e)
@@ -166,7 +170,11 @@ static int fill_plan(struct job *j, const char *resource, const struct restore_o
         rc = choose_snapshot(j, resource, o, p, e);
     if (rc < 0)
         return rc;
-    if (o->to != NULL) {
+    if (restore_into_postgres(p->type, o->to)) {
+        if (p->part != NULL)
+            return err_set(e, ERR_USAGE, "--path is for files; restore them with --to DIR");
+        rc = postgres_plan(j, o, p, e);
+    } else if (o->to != NULL) {
         rc = path_absolute(o->to, &p->root, e);
         if (rc == 0)
             rc = target_is_empty(p->root, &p->target_empty, e);
@@ -267,6 +275,8 @@ static int open_target(struct restore *r, struct target **out, struct err *e)
 static int carry_out(struct restore *r, struct err *e)
 {
     struct job *j = r->job;
+    if (r->plan->postgres != NULL)
+        return postgres_carry_out(j, r->plan, r->options, r->run.id, r->result, e);
     struct river_out out = {.job = j, .part = r->plan->part, .dry_run = r->options->dry_run};
     int rc = snapshot_content(j, &r->plan->snapshot, &out.tree, e);
     if (rc == 0)
@@ -344,6 +354,8 @@ int job_restore(struct job *j, const struct restore_plan *p, const struct restor
     repo_unlock(j->repo);
     if (p->in_place && r.kept.n > 0 && (rc == 0 || rc == ERR_PARTIAL))
         save_replaced(&r);
+    if (out->kept != NULL && rc == 0)
+        postgres_save_replaced(j, p, out->kept);
     str_list_release(&r.kept);
     return rc;
 }

@@ -57,18 +57,33 @@ static bool kept_is_gone(const struct ledger_kept *k)
            (errno == ENOENT || errno == ENOTDIR);
 }
 
-static int put_back(struct ledger *l, int64_t run, const struct ledger_kept *k, bool dry_run,
-                    struct undo_result *out, struct err *e)
+/* What an undo needs: where it is told, and how databases are reached. */
+struct undo {
+    struct ledger *ledger;
+    const struct config *config;
+    const struct ledger_run *restore;
+    bool dry_run;
+};
+
+static bool is_database(const struct ledger_kept *k)
 {
-    if (!dry_run) {
+    return str_eq(k->kind, KEPT_POSTGRES) || str_eq(k->kind, KEPT_CUTOVER);
+}
+
+static int put_back(const struct undo *u, const struct ledger_kept *k, struct undo_result *out,
+                    struct err *e)
+{
+    if (!u->dry_run) {
         char *aside = NULL;
-        int rc = target_put_back(k->kind, k->path, k->kept, ASIDE_SUFFIX, &aside, e);
+        int rc = is_database(k)
+                     ? postgres_put_back(u->config, u->restore->resource, k, &aside, e)
+                     : target_put_back(k->kind, k->path, k->kept, ASIDE_SUFFIX, &aside, e);
         if (aside != NULL)
             str_list_add_take(&out->asides, aside);
-        if (rc < 0 && !kept_is_gone(k))
+        if (rc < 0 && !(is_database(k) ? rc == ERR_NOT_FOUND : kept_is_gone(k)))
             return rc;
         struct err why = *e;
-        if (ledger_kept_undone(l, run, k->path, e) < 0)
+        if (ledger_kept_undone(u->ledger, u->restore->id, k->path, e) < 0)
             return e->code;
         if (rc < 0) { /* said once; it must not bar the way to earlier restores for ever */
             *e = why;
@@ -85,21 +100,19 @@ static int put_back(struct ledger *l, int64_t run, const struct ledger_kept *k, 
 
 /* Rows that were put back. Those that must stay are told once: they must not bar the way to earlier
  * restores for ever. */
-static int take_out_rows(struct ledger *l, const struct config *config, int64_t run,
-                         const struct ledger_kept *k, bool dry_run, struct undo_result *out,
+static int take_out_rows(const struct undo *u, const struct ledger_kept *k, struct undo_result *out,
                          struct err *e)
 {
     struct rows_undone undone = {.kept = 0};
     out->rows = true;
-    (void)config;
-    int rc = rows_undo(NULL, k->kept, dry_run, &undone, e);
+    int rc = rows_undo(NULL, k->kept, u->dry_run, &undone, e);
     out->removed = undone.removed;
     out->gone = undone.gone;
     out->stay = undone.why;
-    if (dry_run || (rc < 0 && rc != ERR_PARTIAL))
+    if (u->dry_run || (rc < 0 && rc != ERR_PARTIAL))
         return rc;
     struct err why = ERR_INIT;
-    if (ledger_kept_undone(l, run, k->path, &why) < 0 && rc == 0) {
+    if (ledger_kept_undone(u->ledger, u->restore->id, k->path, &why) < 0 && rc == 0) {
         *e = why;
         rc = e->code;
     }
@@ -108,13 +121,12 @@ static int take_out_rows(struct ledger *l, const struct config *config, int64_t 
     return rc;
 }
 
-static int undo_run(struct ledger *l, const struct config *config, const struct ledger_run *restore,
-                    bool dry_run, struct undo_result *out, struct err *e)
+static int undo_run(const struct undo *u, struct undo_result *out, struct err *e)
 {
     _cleanup_(kept_list_release) struct kept_list kept = {0};
-    int rc = ledger_kept_list(l, restore->id, add_kept, &kept, e);
+    int rc = ledger_kept_list(u->ledger, u->restore->id, add_kept, &kept, e);
     if (rc == 0 && kept.n == 1 && str_eq(kept.k[0].kind, ROWS_KIND))
-        return take_out_rows(l, config, restore->id, &kept.k[0], dry_run, out, e);
+        return take_out_rows(u, &kept.k[0], out, e);
     size_t failed = 0;
     struct err first = ERR_INIT;
     for (size_t i = 0; rc == 0 && i < kept.n; i++) {
@@ -122,7 +134,7 @@ static int undo_run(struct ledger *l, const struct config *config, const struct 
             break;
         struct err why = ERR_INIT;
         /* One that cannot be put back does not keep the others from it; it stays on the list. */
-        if (put_back(l, restore->id, &kept.k[i], dry_run, out, &why) < 0 && failed++ == 0)
+        if (put_back(u, &kept.k[i], out, &why) < 0 && failed++ == 0)
             first = why;
     }
     if (rc == 0 && failed > 0)
@@ -180,7 +192,7 @@ int job_undo(struct ledger *l, const struct config *config, const char *resource
         rc = ledger_begin(l, &run, e);
     }
     if (rc == 0)
-        rc = undo_run(l, config, &restore, dry_run, out, e);
+        rc = undo_run(&(struct undo){l, config, &restore, dry_run}, out, e);
     if (!dry_run && run.id != 0) {
         struct err ignored = ERR_INIT;
         run.ended = clock_wall(&clock_system);
