@@ -1,7 +1,11 @@
-/* Nodes: their words, their memory, and what stat(2) says of them. */
+/* Nodes: their words, their memory, and what the system says of them. */
 #include "base/node.h"
+#include "base/log.h"
 #include "base/mem.h"
+#include <errno.h>
+#include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 
 static const char *const type_name[] = {
     [NODE_INVALID] = "",        [NODE_FILE] = "file",     [NODE_DIR] = "dir",
@@ -22,17 +26,24 @@ enum node_type node_type_parse(const char *name)
     return NODE_INVALID;
 }
 
+static void clear_xattrs(struct node *n)
+{
+    for (size_t i = 0; i < n->nxattr; i++) {
+        free(n->xattr[i].name);
+        free(n->xattr[i].value);
+    }
+    free(n->xattr);
+    n->xattr = NULL;
+    n->nxattr = 0;
+}
+
 void node_release(struct node *n)
 {
     free(n->name);
     free(n->user);
     free(n->group);
     free(n->linktarget);
-    for (size_t i = 0; i < n->nxattr; i++) {
-        free(n->xattr[i].name);
-        free(n->xattr[i].value);
-    }
-    free(n->xattr);
+    clear_xattrs(n);
     free(n->content);
     free(n->extra);
     free(n->error);
@@ -99,4 +110,51 @@ void node_from_stat(struct node *n, const struct stat *st)
     n->size = n->type == NODE_FILE ? (uint64_t)st->st_size : 0;
     n->links = links ? st->st_nlink : 0;
     n->rdev = device ? st->st_rdev : 0;
+}
+
+/* Linux's own limits; they bound what is allocated here. */
+enum { LIST_FIRST = 2048, LIST_MAX = 65536, VALUE_MAX = 65536 };
+
+/* The value of one attribute into `x`; false if it is gone or cannot be read. */
+static bool read_value(int fd, const char *path, const char *name, struct node_xattr *x,
+                       const char *what)
+{
+    for (size_t size = 256; size <= VALUE_MAX; size = size < VALUE_MAX ? VALUE_MAX : size + 1) {
+        _cleanup_free_ uint8_t *value = mem_alloc(size);
+        ssize_t len =
+            fd >= 0 ? fgetxattr(fd, name, value, size) : lgetxattr(path, name, value, size);
+        if (len >= 0) {
+            *x = (struct node_xattr){.name = str_dup(name),
+                                     .value = mem_dup(value, (size_t)len),
+                                     .len = (size_t)len};
+            return true;
+        }
+        if (errno != ERANGE)
+            break;
+    }
+    if (errno != ENODATA && errno != ENOENT && errno != EACCES)
+        log_warning("cannot read the attribute %s of %s: %s", name, what, strerror(errno));
+    return false;
+}
+
+void node_read_xattrs(struct node *n, int fd, const char *path, const char *what)
+{
+    char first[LIST_FIRST];
+    _cleanup_free_ char *more = NULL;
+    char *list = first;
+    clear_xattrs(n);
+    ssize_t len =
+        fd >= 0 ? flistxattr(fd, first, sizeof(first)) : llistxattr(path, first, sizeof(first));
+    if (len < 0 && errno == ERANGE) {
+        list = more = mem_alloc(LIST_MAX);
+        len = fd >= 0 ? flistxattr(fd, more, LIST_MAX) : llistxattr(path, more, LIST_MAX);
+    }
+    if (len < 0 && errno != ENOTSUP && errno != ENOENT)
+        log_warning("cannot list the attributes of %s: %s", what, strerror(errno));
+    size_t cap = 0;
+    for (ssize_t at = 0; at < len; at += (ssize_t)strlen(list + at) + 1) {
+        mem_grow(&n->xattr, n->nxattr, &cap, sizeof(*n->xattr));
+        if (read_value(fd, path, list + at, &n->xattr[n->nxattr], what))
+            n->nxattr++;
+    }
 }

@@ -54,5 +54,9 @@ void node_copy(struct node *to, const struct node *from); /* deep; `to` is overw
  * all but devices; atime is st_atim. */
 struct stat;
 void node_from_stat(struct node *n, const struct stat *st);
+/* Reads the extended attributes, ACLs among them, in the order of the file system. What cannot be
+ * read is told by a warning; `what` names the entry. One of the two: fd, or path (not followed if
+ * it is a link) if fd < 0. */
+void node_read_xattrs(struct node *n, int fd, const char *path, const char *what);
 
 #endif

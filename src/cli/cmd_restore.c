@@ -42,10 +42,8 @@ struct shown {
 };
 
 static const char *const event_names[] = {
-    [TARGET_CREATED] = "create",
-    [TARGET_REPLACED] = "replace",
-    [TARGET_SAME] = "same",
-    [TARGET_SKIPPED] = "skip",
+    [TARGET_CREATED] = "create", [TARGET_REPLACED] = "replace", [TARGET_SAME] = "same",
+    [TARGET_ATTRIBUTES] = "set", [TARGET_SKIPPED] = "skip",
 };
 
 /* In a dry run each entry that would change; else only what could not be made as it was. */
@@ -53,7 +51,7 @@ static void event(enum target_event what, const char *path, const char *kept, co
                   void *arg)
 {
     const struct shown *s = arg;
-    if (what == TARGET_ABOUT)
+    if (what == TARGET_ABOUT || what == TARGET_ABOUT_ATTRIBUTES)
         return;
     if (what == TARGET_SKIPPED && !s->dry_run) {
         log_warning("%s: %s", path, why != NULL ? why : "left out");
@@ -82,6 +80,8 @@ static void event(enum target_event what, const char *path, const char *kept, co
             print_safe(stdout, path_base(kept));
             printf(")");
         }
+        if (what == TARGET_ATTRIBUTES)
+            printf("  (only its mode, owner, times or other attributes)");
         if (why != NULL)
             printf("  (%s)", why);
         printf("\n");
@@ -182,6 +182,7 @@ static int result_json(const struct restore_result *r, const struct args *a, str
     json_u64(o, "created", r->created);
     json_u64(o, "replaced", r->replaced);
     json_u64(o, "same", r->same);
+    json_u64(o, "attributes", r->attributes);
     json_u64(o, "skipped", r->skipped);
     json_u64(o, "bytes_fetched", r->bytes_fetched);
     json_double(o, "seconds", (double)r->duration / (double)NSEC_PER_SEC);
@@ -210,22 +211,27 @@ static void result_database(const struct restore_plan *p, const struct restore_r
     printf("; drop it when you are sure\n");
 }
 
+static void result_files(const struct restore_result *r, const struct args *a)
+{
+    char took[32], fetched[24];
+    printf("%s %llu created, %llu replaced, %llu the same already",
+           a->dry_run ? "would be:" : "done:", (unsigned long long)r->created,
+           (unsigned long long)r->replaced, (unsigned long long)r->same);
+    if (r->attributes > 0)
+        printf(" (but for attributes: %llu)", (unsigned long long)r->attributes);
+    printf(", %llu left out; %s fetched, in %s\n", (unsigned long long)r->skipped,
+           size_human(r->bytes_fetched, fetched), duration_human(r->duration, took));
+}
+
 static void result_text(const struct restore_plan *p, const struct restore_result *r,
                         const struct args *a)
 {
-    char took[32], fetched[24];
     if (p->database != NULL)
         result_database(p, r, a);
     else
-        printf(
-            "%s %llu created, %llu replaced, %llu the same already, %llu left out; %s fetched, in "
-            "%s\n",
-            a->dry_run ? "would be:" : "done:", (unsigned long long)r->created,
-            (unsigned long long)r->replaced, (unsigned long long)r->same,
-            (unsigned long long)r->skipped, size_human(r->bytes_fetched, fetched),
-            duration_human(r->duration, took));
+        result_files(r, a);
     if (!a->dry_run && p->in_place && r->run != 0 && !a->without_keeping &&
-        r->created + r->replaced > 0) {
+        r->created + r->replaced + r->attributes > 0) {
         printf("to take it back: salvor undo ");
         print_safe(stdout, p->resource);
         printf("\n");

@@ -43,6 +43,7 @@ static int print(const struct cli *c, const struct undo_result *u, bool dry_run,
         json_bool(&l.json, "rows", u->rows);
         json_u64(&l.json, "gone", u->gone);
         json_list(&l.json, "stay", &u->stay);
+        json_u64(&l.json, "attributes", u->attributes);
         json_list(&l.json, "asides", &u->asides);
         json_end_object(&l.json);
         return json_line_end(&l, e);
@@ -54,10 +55,13 @@ static int print(const struct cli *c, const struct undo_result *u, bool dry_run,
     char when[TIME_TEXT];
     printf("the restore of ");
     print_safe(stdout, u->resource != NULL ? u->resource : "-");
-    printf(" at %s %s: %llu put back, %llu that it had created moved aside\n",
+    printf(" at %s %s: %llu put back, %llu that it had created moved aside",
            time_format_human(u->restored, false, when),
            dry_run ? "would be taken back" : "is taken back", (unsigned long long)u->put_back,
            (unsigned long long)u->removed);
+    if (u->attributes > 0)
+        printf(", attributes of %llu set as they were", (unsigned long long)u->attributes);
+    printf("\n");
     for (size_t i = 0; i < u->asides.n; i++) {
         printf("what was restored is now ");
         print_safe(stdout, u->asides.s[i]);

@@ -308,7 +308,7 @@ int ledger_kept_list(struct ledger *l, int64_t run, ledger_kept_fn *fn, void *ar
     return rc;
 }
 
-int ledger_kept_undone(struct ledger *l, int64_t run, const char *path, struct err *e)
+int ledger_kept_undone(struct ledger *l, int64_t run, const struct ledger_kept *k, struct err *e)
 {
     int changed = 0;
     _cleanup_(query_finalize) sqlite3_stmt *q = NULL;
@@ -316,10 +316,11 @@ int ledger_kept_undone(struct ledger *l, int64_t run, const char *path, struct e
     if (rc != 0)
         return rc;
     query_i64(q, ":run", run);
-    query_text(q, ":path", path);
+    query_text(q, ":kind", k->kind);
+    query_text(q, ":path", k->path);
     rc = query_run(l, q, &changed, e);
     if (rc == 0 && changed == 0)
         rc = err_set(e, ERR_NOT_FOUND, "the ledger %s knows nothing that run %lld kept of %s",
-                     l->path, (long long)run, path);
+                     l->path, (long long)run, k->path);
     return rc;
 }

@@ -53,9 +53,9 @@ _warn_unused_ int ledger_runs(struct ledger *l, const struct ledger_filter *f, l
 
 /* ---- in-place restores, so that undo can take them back ---- */
 struct ledger_kept {
-    char *kind; /* "files", "sqlite" */
+    char *kind; /* "files", "sqlite", "attributes" */
     char *path; /* what was restored */
-    char *kept; /* where the old one is; NULL: there was none */
+    char *kept; /* where the old one is; NULL: there was none. Of "attributes": these themselves */
     bool undone;
 };
 /* Written before the change is made, so that a crash in the middle can be undone too. */
@@ -65,7 +65,8 @@ typedef int ledger_kept_fn(const struct ledger_kept *k, void *arg, struct err *e
 /* Of one run, in the reverse order of writing. */
 _warn_unused_ int ledger_kept_list(struct ledger *l, int64_t run, ledger_kept_fn *fn, void *arg,
                                    struct err *e);
-_warn_unused_ int ledger_kept_undone(struct ledger *l, int64_t run, const char *path,
+/* By its path and, unless that is NULL, its kind. */
+_warn_unused_ int ledger_kept_undone(struct ledger *l, int64_t run, const struct ledger_kept *k,
                                      struct err *e);
 /* The newest restore in place that has something kept and not undone; ERR_NOT_FOUND if there is
  * none. */

@@ -134,6 +134,7 @@ _warn_unused_ int job_restore_plan(struct job *j, const char *resource,
 struct restore_result {
     uint64_t files, bytes; /* in the snapshot's part */
     uint64_t created, replaced, same, skipped;
+    uint64_t attributes;     /* of the same ones: those whose attributes were set */
     uint64_t bytes_fetched;  /* plaintext taken from the repository */
     int64_t duration;        /* ns */
     int64_t run;             /* in the ledger, for undo; 0 without ledger */
@@ -153,6 +154,7 @@ struct undo_result {
     struct timespec restored;         /* when the restore was made */
     bool rows;                        /* rows that were put back: `removed` counts rows */
     uint64_t put_back, removed, gone; /* gone: rows that others had removed already */
+    uint64_t attributes;              /* entries whose attributes were set to the former ones */
     struct str_list stay;             /* rows that stay, and why: the first of them */
     struct str_list asides;           /* where the restored state is now */
 };

@@ -220,6 +220,20 @@ struct restore {
     size_t unrecorded;    /* that the ledger did not take */
 };
 
+/* Writes to the ledger what undo needs to know of a change that is going to be made. */
+static void remember(struct restore *r, const char *kind, const char *path, const char *kept)
+{
+    if (r->options->without_keeping || !r->plan->in_place || r->job->ledger == NULL ||
+        r->run.id == 0)
+        return; /* without keeping, undo would only take the restored file away */
+    struct ledger_kept k = {.kind = (char *)(uintptr_t)kind,
+                            .path = (char *)(uintptr_t)path,
+                            .kept = (char *)(uintptr_t)kept};
+    struct err e = ERR_INIT;
+    if (ledger_keep(r->job->ledger, r->run.id, &k, &e) < 0 && r->unrecorded++ == 0)
+        log_warning("`salvor undo` will not know of %s: %s", path, e.msg);
+}
+
 /* Counts, remembers for undo, and passes on. The target calls it from one thread at a time, but not
  * always the same; the ledger's connection is opened for that. */
 static void on_event(enum target_event what, const char *path, const char *kept, const char *why,
@@ -234,23 +248,14 @@ static void on_event(enum target_event what, const char *path, const char *kept,
         if (kept != NULL)
             str_list_add(&r->kept, kept);
         break;
+    case TARGET_ATTRIBUTES: res->attributes++; /* fall through */
     case TARGET_SAME: res->same++; break;
     case TARGET_SKIPPED:
         res->skipped++;
         str_list_add_take(&res->missing, str_fmt("%s: %s", path, why != NULL ? why : "left out"));
         break;
-    case TARGET_ABOUT: {
-        if (r->options->without_keeping)
-            return; /* undo would only take the restored file away */
-        struct ledger_kept k = {.kind = r->plan->type,
-                                .path = (char *)(uintptr_t)path,
-                                .kept = (char *)(uintptr_t)kept};
-        struct err e = ERR_INIT;
-        if (r->plan->in_place && r->job->ledger != NULL && r->run.id != 0 &&
-            ledger_keep(r->job->ledger, r->run.id, &k, &e) < 0 && r->unrecorded++ == 0)
-            log_warning("`salvor undo` will not know of %s: %s", path, e.msg);
-        return;
-    }
+    case TARGET_ABOUT: remember(r, r->plan->type, path, kept); return;
+    case TARGET_ABOUT_ATTRIBUTES: remember(r, TARGET_KIND_ATTRIBUTES, path, kept); return;
     }
     if (r->options->event != NULL)
         r->options->event(what, path, kept, why, r->options->event_arg);

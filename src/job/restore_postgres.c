@@ -240,8 +240,9 @@ static void remember(struct work *w, const char *kind, const char *database, con
 static void forget(struct work *w)
 {
     struct err e = ERR_INIT;
+    struct ledger_kept k = {.path = w->address};
     if (w->job->ledger != NULL && w->run != 0 && w->address != NULL &&
-        ledger_kept_undone(w->job->ledger, w->run, w->address, &e) < 0)
+        ledger_kept_undone(w->job->ledger, w->run, &k, &e) < 0)
         log_warning("%s", e.msg);
 }
 

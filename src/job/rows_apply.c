@@ -236,7 +236,9 @@ static void forget_record(struct apply *a)
     struct err ignored = ERR_INIT;
     _cleanup_free_ char *what =
         str_fmt("%s %s", pg_where(a->rows->production), a->rows->set[0].table.sql);
-    if (a->recorded && ledger_kept_undone(a->rows->job->ledger, a->run.id, what, &ignored) < 0)
+    char kind[] = ROWS_KIND;
+    const struct ledger_kept k = {.kind = kind, .path = what};
+    if (a->recorded && ledger_kept_undone(a->rows->job->ledger, a->run.id, &k, &ignored) < 0)
         log_warning("the ledger still has an undo of rows that were not put back: %s", ignored.msg);
     if (a->record != NULL)
         (void)unlink(a->record);

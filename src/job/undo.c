@@ -51,9 +51,15 @@ static void kept_list_release(struct kept_list *l)
     free(l->k);
 }
 
+static bool is_attributes(const struct ledger_kept *k)
+{
+    return str_eq(k->kind, TARGET_KIND_ATTRIBUTES);
+}
+
 static bool kept_is_gone(const struct ledger_kept *k)
 {
-    return k->kept != NULL && faccessat(AT_FDCWD, k->kept, F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
+    return k->kept != NULL && !is_attributes(k) &&
+           faccessat(AT_FDCWD, k->kept, F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
            (errno == ENOENT || errno == ENOTDIR);
 }
 
@@ -83,7 +89,7 @@ static int put_back(const struct undo *u, const struct ledger_kept *k, struct un
         if (rc < 0 && !(is_database(k) ? rc == ERR_NOT_FOUND : kept_is_gone(k)))
             return rc;
         struct err why = *e;
-        if (ledger_kept_undone(u->ledger, u->restore->id, k->path, e) < 0)
+        if (ledger_kept_undone(u->ledger, u->restore->id, k, e) < 0)
             return e->code;
         if (rc < 0) { /* said once; it must not bar the way to earlier restores for ever */
             *e = why;
@@ -91,7 +97,9 @@ static int put_back(const struct undo *u, const struct ledger_kept *k, struct un
                             "if the restore or an undo was cut off here, it is as it was before");
         }
     }
-    if (k->kept != NULL)
+    if (is_attributes(k))
+        out->attributes++;
+    else if (k->kept != NULL)
         out->put_back++;
     else
         out->removed++;
@@ -112,7 +120,7 @@ static int take_out_rows(const struct undo *u, const struct ledger_kept *k, stru
     if (u->dry_run || (rc < 0 && rc != ERR_PARTIAL))
         return rc;
     struct err why = ERR_INIT;
-    if (ledger_kept_undone(u->ledger, u->restore->id, k->path, &why) < 0 && rc == 0) {
+    if (ledger_kept_undone(u->ledger, u->restore->id, k, &why) < 0 && rc == 0) {
         *e = why;
         rc = e->code;
     }

@@ -1,12 +1,10 @@
 /* Attributes: from a directory entry to the node that the repository keeps. */
-#include "base/log.h"
 #include "base/mem.h"
 #include "source/files_int.h"
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
 #include <string.h>
-#include <sys/xattr.h>
 
 void owner_names_init(struct owner_names *o)
 {
@@ -71,62 +69,4 @@ void attributes_from_stat(struct node *n, const struct stat *st, struct owner_na
     n->user = str_dup(cached(&o->user, &o->nuser, &o->user_cap, n->uid, false));
     n->group = str_dup(cached(&o->group, &o->ngroup, &o->group_cap, n->gid, true));
     (void)pthread_mutex_unlock(&o->lock);
-}
-
-/* Linux's own limits; they bound what is allocated here. */
-enum { LIST_FIRST = 2048, LIST_MAX = 65536, VALUE_MAX = 65536 };
-
-static void clear_xattrs(struct node *n)
-{
-    for (size_t i = 0; i < n->nxattr; i++) {
-        free(n->xattr[i].name);
-        free(n->xattr[i].value);
-    }
-    free(n->xattr);
-    n->xattr = NULL;
-    n->nxattr = 0;
-}
-
-/* The value of one attribute into `x`; false if it is gone or cannot be read. */
-static bool read_value(int fd, const char *path, const char *name, struct node_xattr *x,
-                       const char *what)
-{
-    for (size_t size = 256; size <= VALUE_MAX; size = size < VALUE_MAX ? VALUE_MAX : size + 1) {
-        _cleanup_free_ uint8_t *value = mem_alloc(size);
-        ssize_t len =
-            fd >= 0 ? fgetxattr(fd, name, value, size) : lgetxattr(path, name, value, size);
-        if (len >= 0) {
-            *x = (struct node_xattr){.name = str_dup(name),
-                                     .value = mem_dup(value, (size_t)len),
-                                     .len = (size_t)len};
-            return true;
-        }
-        if (errno != ERANGE)
-            break;
-    }
-    if (errno != ENODATA && errno != ENOENT && errno != EACCES)
-        log_warning("cannot read the attribute %s of %s: %s", name, what, strerror(errno));
-    return false;
-}
-
-void attributes_read_xattrs(struct node *n, int fd, const char *path, const char *what)
-{
-    char first[LIST_FIRST];
-    _cleanup_free_ char *more = NULL;
-    char *list = first;
-    clear_xattrs(n);
-    ssize_t len =
-        fd >= 0 ? flistxattr(fd, first, sizeof(first)) : llistxattr(path, first, sizeof(first));
-    if (len < 0 && errno == ERANGE) {
-        list = more = mem_alloc(LIST_MAX);
-        len = fd >= 0 ? flistxattr(fd, more, LIST_MAX) : llistxattr(path, more, LIST_MAX);
-    }
-    if (len < 0 && errno != ENOTSUP && errno != ENOENT)
-        log_warning("cannot list the attributes of %s: %s", what, strerror(errno));
-    size_t cap = 0;
-    for (ssize_t at = 0; at < len; at += (ssize_t)strlen(list + at) + 1) {
-        mem_grow(&n->xattr, n->nxattr, &cap, sizeof(*n->xattr));
-        if (read_value(fd, path, list + at, &n->xattr[n->nxattr], what))
-            n->nxattr++;
-    }
 }

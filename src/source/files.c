@@ -149,7 +149,7 @@ static int files_verdict(struct source_item *i, struct stream *stream, uint64_t 
     }
     if (st.st_ino != i->node.inode || timespec_compare(st.st_ctim, i->node.ctime) != 0) {
         attributes_from_stat(&i->node, &st, &s->owners);
-        attributes_read_xattrs(&i->node, f->fd, NULL, f->path);
+        node_read_xattrs(&i->node, f->fd, NULL, f->path);
     }
     return 0;
 }

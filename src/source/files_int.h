@@ -63,9 +63,6 @@ void owner_names_release(struct owner_names *o);
 /* Everything that stat(2) and the user database tell, as restic 0.14 records it: the access time is
  * the modification time, only files have a size, only files, links and devices a link count. */
 void attributes_from_stat(struct node *n, const struct stat *st, struct owner_names *o);
-/* Reads the extended attributes, ACLs among them, in the order of the file system. What cannot be
- * read is told by a warning; `what` names the entry. One of the two: fd, or path if fd < 0. */
-void attributes_read_xattrs(struct node *n, int fd, const char *path, const char *what);
 
 /* ---- walk.c ---- */
 

@@ -189,7 +189,7 @@ static void step_enter(struct files_source *s, const struct frame *parent, const
     out->node.name = str_dup(name);
     attributes_from_stat(&out->node, st, &s->owners);
     if (f.fd >= 0)
-        attributes_read_xattrs(&out->node, f.fd, NULL, s->path);
+        node_read_xattrs(&out->node, f.fd, NULL, s->path);
     s->directories++;
     struct frame *top = push(s, f);
     if (whole)
@@ -217,8 +217,8 @@ static void step_leaf(struct files_source *s, const struct frame *parent, const 
         /* There is no llistxattrat(2); this does the same. */
         char proc[48 + NAME_MAX];
         int n = snprintf(proc, sizeof(proc), "/proc/self/fd/%d/%s", parent->fd, name);
-        attributes_read_xattrs(&out->node, -1, n > 0 && (size_t)n < sizeof(proc) ? proc : s->path,
-                               s->path);
+        node_read_xattrs(&out->node, -1, n > 0 && (size_t)n < sizeof(proc) ? proc : s->path,
+                         s->path);
     }
     out->has_bytes = S_ISREG(st->st_mode) && st->st_size > 0;
     if (S_ISREG(st->st_mode)) {

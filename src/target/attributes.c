@@ -116,10 +116,36 @@ static int set_owner(struct subject *s, const struct node *n, struct owner_ids *
     return 0;
 }
 
-static bool has_xattr(const struct node *n, const char *name)
+static const struct node_xattr *find_xattr(const struct node *n, const char *name)
 {
     for (size_t i = 0; i < n->nxattr; i++)
         if (strcmp(n->xattr[i].name, name) == 0)
+            return &n->xattr[i];
+    return NULL;
+}
+
+/* Whether it belongs to people: a system labels files on its own. */
+static bool is_peoples(const char *name)
+{
+    return str_starts(name, "user.") || strcmp(name, ACL_ACCESS) == 0 ||
+           strcmp(name, ACL_DEFAULT) == 0;
+}
+
+bool attributes_differ(const struct node *now, const struct node *n, struct owner_ids *o)
+{
+    if ((o->set && now->uid != id_here(o, n->user, n->uid, false)) ||
+        now->gid != id_here(o, n->group, n->gid, true) ||
+        (n->type != NODE_SYMLINK && now->mode != (n->mode & 07777)) ||
+        timespec_compare(now->mtime, n->mtime) != 0)
+        return true;
+    for (size_t i = 0; i < n->nxattr; i++) {
+        const struct node_xattr *is = find_xattr(now, n->xattr[i].name);
+        if (is == NULL || is->len != n->xattr[i].len ||
+            (is->len > 0 && memcmp(is->value, n->xattr[i].value, is->len) != 0))
+            return true;
+    }
+    for (size_t i = 0; i < now->nxattr; i++)
+        if (is_peoples(now->xattr[i].name) && find_xattr(n, now->xattr[i].name) == NULL)
             return true;
     return false;
 }
@@ -129,8 +155,7 @@ static int remove_xattr(const struct subject *s, const char *name)
     return s->by_path ? removexattr(s->proc, name) : fremovexattr(s->fd, name);
 }
 
-/* Removes what the entry has and should not have; only kinds that belong to people, since a system
- * labels files on its own. */
+/* Removes what the entry has and should not have. */
 static void remove_others(const struct subject *s, const struct node *n)
 {
     char list[4096];
@@ -138,9 +163,7 @@ static void remove_others(const struct subject *s, const struct node *n)
         s->by_path ? listxattr(s->proc, list, sizeof(list)) : flistxattr(s->fd, list, sizeof(list));
     for (ssize_t at = 0; at < len; at += (ssize_t)strlen(list + at) + 1) {
         const char *name = list + at;
-        bool ours = str_starts(name, "user.") || strcmp(name, ACL_ACCESS) == 0 ||
-                    strcmp(name, ACL_DEFAULT) == 0;
-        if (ours && !has_xattr(n, name))
+        if (is_peoples(name) && find_xattr(n, name) == NULL)
             (void)remove_xattr(s, name);
     }
 }
@@ -217,7 +240,7 @@ int attributes_set_at(int dir, const char *name, const struct node *n, struct ow
         return err_sys(e, errno, "cannot look at %s", what);
     struct subject s = {.fd = fd, .by_path = true, .what = what, .why = why};
     (void)snprintf(s.proc, sizeof(s.proc), "/proc/self/fd/%d", fd);
-    int rc = set_all(&s, n, o, false, e);
+    int rc = set_all(&s, n, o, true, e);
     if (rc != 0)
         return rc;
     struct timespec times[2] = {n->atime, n->mtime};

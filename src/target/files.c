@@ -20,16 +20,22 @@ static struct file *file_of(struct target_file *f)
     return (struct file *)f;
 }
 
-void files_event(struct files_target *t, enum target_event what, const struct place *dir,
-                 const char *name, const char *kept, const char *why)
+static void tell(struct files_target *t, enum target_event what, const char *path, const char *kept,
+                 const char *why)
 {
     if (t->event == NULL)
         return;
+    (void)pthread_mutex_lock(&t->lock);
+    t->event(what, path, kept, why, t->event_arg);
+    (void)pthread_mutex_unlock(&t->lock);
+}
+
+void files_event(struct files_target *t, enum target_event what, const struct place *dir,
+                 const char *name, const char *kept, const char *why)
+{
     _cleanup_free_ char *path = place_path(&t->places, dir, name);
     _cleanup_free_ char *old = kept != NULL ? place_path(&t->places, dir, kept) : NULL;
-    (void)pthread_mutex_lock(&t->lock);
-    t->event(what, path, old, why != NULL && *why != 0 ? why : NULL, t->event_arg);
-    (void)pthread_mutex_unlock(&t->lock);
+    tell(t, what, path, old, why != NULL && *why != 0 ? why : NULL);
 }
 
 void files_about(const char *kept, void *arg)
@@ -38,6 +44,23 @@ void files_about(const char *kept, void *arg)
     if (x->dir->fresh && x->dir->path[0] != 0)
         return; /* the directory was announced, and with it all that comes into it */
     files_event(x->target, TARGET_ABOUT, x->dir, x->name, kept, NULL);
+}
+
+bool files_about_attributes(struct files_target *t, const struct place *dir, const char *name,
+                            int fd, const struct node *n)
+{
+    _cleanup_(node_release) struct node now = {0};
+    _cleanup_free_ char *path = place_path(&t->places, dir, name);
+    struct err gone = ERR_INIT; /* whoever sets them will say so */
+    if (former_read(fd, path, &now, &gone) != 0 || now.type != n->type)
+        return false;
+    bool differs = attributes_differ(&now, n, &t->owners);
+    bool closed = now.type == NODE_DIR && (now.mode & 0300) != 0300; /* it is opened meanwhile */
+    if ((differs || closed) && !t->places.dry_run) {
+        _cleanup_free_ char *text = former_text(&now);
+        tell(t, TARGET_ABOUT_ATTRIBUTES, path, text, NULL);
+    }
+    return differs;
 }
 
 static bool exists(int dir, const char *name)
@@ -77,8 +100,10 @@ int files_directory(struct target *target, const char *path, const struct node *
     if (rc != 0)
         return rc;
     struct files_entry entry = {t, parent, name};
-    bool made = false, replaced = false;
-    if (!t->places.dry_run && !exists(parent->fd, name))
+    bool made = false, replaced = false, differs = false;
+    if (exists(parent->fd, name)) /* now, since all that comes into it changes its times */
+        differs = files_about_attributes(t, parent, name, -1, n);
+    else if (!t->places.dry_run)
         files_about(NULL, &entry);
     rc = places_make(&t->places, path, &made, e);
     if (rc == ERR_EXISTS) {
@@ -92,9 +117,10 @@ int files_directory(struct target *target, const char *path, const struct node *
     if (!t->places.dry_run)
         finish_later(t, path, n, made);
     files_event(t,
-                replaced ? TARGET_REPLACED
-                : made   ? TARGET_CREATED
-                         : TARGET_SAME,
+                replaced  ? TARGET_REPLACED
+                : made    ? TARGET_CREATED
+                : differs ? TARGET_ATTRIBUTES
+                          : TARGET_SAME,
                 parent, name, kept, NULL);
     return 0;
 }
@@ -162,6 +188,7 @@ static int files_special(struct files_target *t, struct place *dir, const char *
         return 0;
     }
     bool same = special_same(dir->fd, name, n), replaced = false;
+    bool differs = same && files_about_attributes(t, dir, name, -1, n);
     char why[WHY_MAX] = "";
     _cleanup_free_ char *kept = NULL;
     _cleanup_free_ char *what = place_path(&t->places, dir, name);
@@ -187,7 +214,8 @@ static int files_special(struct files_target *t, struct place *dir, const char *
     }
     if (rc == 0)
         files_event(t,
-                    same       ? TARGET_SAME
+                    differs    ? TARGET_ATTRIBUTES
+                    : same     ? TARGET_SAME
                     : replaced ? TARGET_REPLACED
                                : TARGET_CREATED,
                     dir, name, kept, why);
@@ -337,20 +365,23 @@ static int file_same(struct target_file *file, struct err *e)
 {
     struct file *f = file_of(file);
     struct files_target *t = files_of(file->target);
+    enum target_event what = TARGET_SAME;
     char why[WHY_MAX] = "";
     int rc = 0;
     if (t->hooks != NULL && !t->hooks->plain(f)) {
         rc = err_set(e, ERR_CHANGED, "%s was written to while it was compared", f->path);
         e->retryable = true;
-    } else if (!t->places.dry_run) {
+    } else if (f->old_fd < 0) {
+        rc = err_set(e, ERR_INTERNAL, "%s is not there to be the same", f->path);
+    } else if (files_about_attributes(t, f->dir, f->name, f->old_fd, &f->node)) {
         _cleanup_free_ char *path = file_path(f);
-        rc = f->old_fd >= 0
-                 ? attributes_set(f->old_fd, &f->node, &t->owners, false, true, why, path, e)
-                 : err_set(e, ERR_INTERNAL, "%s is not there to be the same", path);
+        what = TARGET_ATTRIBUTES;
+        if (!t->places.dry_run)
+            rc = attributes_set(f->old_fd, &f->node, &t->owners, false, true, why, path, e);
     }
     if (rc == 0) {
         note_done(t, f);
-        files_event(t, TARGET_SAME, f->dir, f->name, NULL, why);
+        files_event(t, what, f->dir, f->name, NULL, why);
     }
     file_free(f);
     return rc;

@@ -48,6 +48,9 @@ _warn_unused_ int places_open(struct places *ps, const char *path, struct place 
 /* Makes the directory `path` (700 for now) unless it is there. ERR_EXISTS: something else is. */
 _warn_unused_ int places_make(struct places *ps, const char *path, bool *made, struct err *e);
 _warn_unused_ int places_sync(struct places *ps, struct err *e);
+/* Lets us write to a directory of ours that is read-only, as backups of such have them; the mode
+ * that it had, or 0 if nothing was changed. */
+mode_t place_open_up(int fd);
 /* The absolute path of an entry; the caller frees. */
 char *place_path(const struct places *ps, const struct place *p, const char *name);
 
@@ -108,10 +111,22 @@ enum { WHY_MAX = 256 };
  * error. */
 _warn_unused_ int attributes_set(int fd, const struct node *n, struct owner_ids *o, bool fresh,
                                  bool inherits, char why[WHY_MAX], const char *what, struct err *e);
-/* The same for a link, device or pipe `name` in `dir`. */
+/* The same for a link, device or pipe `name` in `dir`, or for anything that cannot be opened. */
 _warn_unused_ int attributes_set_at(int dir, const char *name, const struct node *n,
                                     struct owner_ids *o, char why[WHY_MAX], const char *what,
                                     struct err *e);
+
+/* Whether attributes_set would change what `now` tells of an entry. */
+bool attributes_differ(const struct node *now, const struct node *n, struct owner_ids *o);
+
+/* ---- former.c: the attributes that an entry had before a restore changed nothing else of it ----
+ */
+
+/* Of an open file or directory, or, with fd < 0, of `path`. */
+_warn_unused_ int former_read(int fd, const char *path, struct node *out, struct err *e);
+char *former_text(const struct node *n); /* the caller frees */
+/* Sets the attributes of `path` to those in `text`; an entry that is gone is no error. */
+_warn_unused_ int former_put_back(const char *path, const char *text, struct err *e);
 
 /* ---- links.c: hard links, found again by device and inode ---- */
 
@@ -207,6 +222,9 @@ struct files_entry {
     const char *name;
 };
 void files_about(const char *kept, void *entry);
+/* Whether the attributes of an entry that stays will change; tells what they are before. */
+bool files_about_attributes(struct files_target *t, const struct place *dir, const char *name,
+                            int fd, const struct node *n);
 _warn_unused_ int files_directory(struct target *t, const char *path, const struct node *n,
                                   struct err *e);
 _warn_unused_ int files_finish(struct target *t, struct err *e);

@@ -96,13 +96,13 @@ void places_release(struct places *ps)
     memset(ps, 0, sizeof(*ps));
 }
 
-/* A directory that is read-only to its owner, as backups of such have them, is opened for us. */
-static void let_us_write(int fd)
+mode_t place_open_up(int fd)
 {
     struct stat st;
-    if (geteuid() != 0 && fstat(fd, &st) == 0 && st.st_uid == geteuid() &&
-        (st.st_mode & 0300) != 0300)
-        (void)fchmod(fd, (st.st_mode & 07777) | 0700);
+    if (geteuid() == 0 || fstat(fd, &st) < 0 || st.st_uid != geteuid() ||
+        (st.st_mode & 0300) == 0300 || fchmod(fd, (st.st_mode & 07777) | 0700) < 0)
+        return 0;
+    return st.st_mode & 07777;
 }
 
 /* Opens or makes the directory `name` in the one on top of the stack and pushes it. */
@@ -136,7 +136,7 @@ static int descend(struct places *ps, const char *path, size_t len, const char *
         return err_sys(e, errno, "cannot open directory %s/%s", ps->root, below);
     }
     if (fd >= 0 && !*made && !ps->dry_run)
-        let_us_write(fd);
+        (void)place_open_up(fd);
     push(ps, take(below), fd, *made);
     return 0;
 }

@@ -41,7 +41,10 @@ int files_put_back(const char *path, const char *kept, const char *aside_suffix,
     _cleanup_close_ int dir = open(dir_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0)
         return err_sys(e, errno, "cannot put %s back: cannot open its directory", path);
+    mode_t closed = place_open_up(dir);
     int rc = swap(dir, path, kept, aside_suffix, &found, e);
+    if (closed != 0)
+        (void)fchmod(dir, closed);
     if (rc == 0 && found != NULL)
         *aside = path_join(dir_name, found);
     return rc;

@@ -98,6 +98,7 @@ static int set_attributes(struct files_target *t, const struct file *f, struct e
         struct node n = f->node;
         n.mtime = st.st_mtim;
         n.atime = st.st_atim;
+        (void)files_about_attributes(t, f->dir, name, fd, &n);
         int rc = attributes_set(fd, &n, &t->owners, false, false, why, name, e);
         if (rc != 0)
             return rc;

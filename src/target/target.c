@@ -94,6 +94,8 @@ int target_put_back(const char *kind, const char *path, const char *kept, const 
                     char **aside, struct err *e)
 {
     *aside = NULL;
+    if (strcmp(kind, TARGET_KIND_ATTRIBUTES) == 0)
+        return former_put_back(path, kept != NULL ? kept : "", e);
     struct stat now, old;
     bool there = fstatat(AT_FDCWD, path, &now, AT_SYMLINK_NOFOLLOW) == 0;
     if (kept == NULL && !there && (errno == ENOENT || errno == ENOTDIR))

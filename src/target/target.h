@@ -12,16 +12,19 @@ struct target;
 struct target_file;
 
 enum target_event {
-    TARGET_ABOUT,    /* comes before anything is changed: `path` is about to be created or replaced,
-                        and `kept` is where the old one will be (NULL: there is none, or it is not
-                        kept). A directory that is created stands for all that comes into it */
-    TARGET_CREATED,  /* was not there */
-    TARGET_REPLACED, /* differed; `kept` is where the old one is now, NULL if it was not kept */
-    TARGET_SAME,     /* bytes identical: not rewritten (attributes are set if they differ) */
-    TARGET_SKIPPED,  /* could not be made as it was; `why` says what (a device without root, an
-                        owner) */
+    TARGET_ABOUT, /* comes before anything is changed: `path` is about to be created or replaced,
+                     and `kept` is where the old one will be (NULL: there is none, or it is not
+                     kept). A directory that is created stands for all that comes into it */
+    TARGET_ABOUT_ATTRIBUTES, /* comes before the attributes of an entry that stays are changed:
+                                `kept` is what target_put_back takes to set them to what they are */
+    TARGET_CREATED,          /* was not there */
+    TARGET_REPLACED,   /* differed; `kept` is where the old one is now, NULL if it was not kept */
+    TARGET_SAME,       /* there was nothing to change */
+    TARGET_ATTRIBUTES, /* bytes identical: not rewritten, but attributes differed and were set */
+    TARGET_SKIPPED,    /* could not be made as it was; `why` says what (a device without root, an
+                          owner) */
 };
-/* Called for each entry when it is final (or, in a dry run, would be), and with TARGET_ABOUT before
+/* Called for each entry when it is final (or, in a dry run, would be), and with an about before
  * (not in a dry run, not for an entry that stays the same). Paths are absolute. Serialised by the
  * target. */
 typedef void target_event_fn(enum target_event what, const char *path, const char *kept,
@@ -81,11 +84,14 @@ void target_freep(struct target **t);
 
 /* ---- taking a restore back ---- */
 
+/* The kind of what TARGET_ABOUT_ATTRIBUTES tells. */
+#define TARGET_KIND_ATTRIBUTES "attributes"
+
 /* Puts the kept file back in its place; what is there now is kept under path + `aside_suffix`
  * (made unique, *aside is the caller's to free). `kept` NULL: the restore created it, so it is
- * moved aside only. The kind
- * ("files", "sqlite") says how a live one is overwritten. Directories that the restore made are
- * left. */
+ * moved aside only. The kind ("files", "sqlite") says how a live one is overwritten.
+ * TARGET_KIND_ATTRIBUTES sets the attributes that `kept` tells; an entry that is gone needs none.
+ * Each may be done again after a crash in the middle. */
 _warn_unused_ int target_put_back(const char *kind, const char *path, const char *kept,
                                   const char *aside_suffix, char **aside, struct err *e);
 

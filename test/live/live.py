@@ -77,6 +77,7 @@ class Place:
         self.root = root
         self.repo = root / "repo"
         self.data = root / "data"
+        self.program = [SALVOR]
         self.rng = random.Random(SEED)
         self.transcript = []
         for name in ("home", "tmp", "data"):
@@ -115,7 +116,14 @@ class Place:
 
     def salvor(self, *args, repo=True, **more):
         where = ["-r", self.repo] if repo else []
-        return self.run([SALVOR, *where, *args], **more)
+        return self.run([*self.program, *where, *args], **more)
+
+    def without_root(self):
+        """From now on salvor runs as somebody who is not root and owns all that is here."""
+        if os.geteuid() == 0:
+            copy = shutil.copy(SALVOR, self.root / "salvor")  # root's directories may be closed
+            subprocess.run(["chown", "-R", "65534:65534", self.root], check=True)
+            self.program = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", copy]
 
     def start(self, *args, stdin=subprocess.PIPE, env=None, cwd=None):
         """salvor in the background."""

@@ -94,8 +94,10 @@ def live_database_is_overwritten_through_its_interface(place):
     db = sqlite3.connect(path, timeout=30)
     db.execute("UPDATE account SET balance = 0")
     db.commit()
-    inode = path.stat().st_ino
+    inode, mode = path.stat().st_ino, path.stat().st_mode & 0o777
+    path.chmod(0o660)
     place.salvor("restore", "app", "--yes", env=UNATTENDED)
+    equal(path.stat().st_mode & 0o777, mode, "mode after the restore")
     equal(db.execute("SELECT sum(balance) FROM account").fetchone()[0],
           bank.ACCOUNTS * bank.EACH, "sum that the open connection sees")
     equal(path.stat().st_ino, inode, "inode")
@@ -107,6 +109,7 @@ def live_database_is_overwritten_through_its_interface(place):
     db.commit()
     place.salvor("undo", "app")
     equal(db.execute("SELECT sum(balance) FROM account").fetchone()[0], 0, "sum after undo")
+    equal(path.stat().st_mode & 0o777, 0o660, "mode after undo")
     db.close()
     equal(bank.check(path)[0], "ok", "integrity")
 

@@ -232,13 +232,22 @@ static void keeps(void **state)
     assert_string_equal(s.path[1], "/one");
     assert_true(s.had[0] && !s.had[1] && !s.undone[0]);
 
-    ok(ledger_kept_undone(l, second, one, &e));
-    assert_int_equal(ledger_kept_undone(l, second, two, &e), ERR_NOT_FOUND);
+    struct ledger_kept about_one = {.kind = kind, .path = one};
+    struct ledger_kept about_two = {.kind = kind, .path = two};
+    ok(ledger_kept_undone(l, second, &about_one, &e));
+    assert_int_equal(ledger_kept_undone(l, second, &about_two, &e), ERR_NOT_FOUND);
     ok(ledger_last_restore(l, NULL, &last, &e));
     assert_int_equal(last.id, first);
     ledger_run_release(&last);
-    ok(ledger_kept_undone(l, first, one, &e));
-    ok(ledger_kept_undone(l, first, two, &e));
+    ok(ledger_kept_undone(l, first, &about_one, &e));
+    char other[] = "attributes"; /* of the same path, and not undone with it */
+    ok(ledger_keep(l, first, &(struct ledger_kept){other, two, aside, false}, &e));
+    ok(ledger_kept_undone(l, first, &about_two, &e));
+    ok(ledger_last_restore(l, "a", &last, &e));
+    assert_int_equal(last.id, first);
+    ledger_run_release(&last);
+    about_two.kind = other;
+    ok(ledger_kept_undone(l, first, &about_two, &e));
     assert_int_equal(ledger_last_restore(l, "a", &last, &e), ERR_NOT_FOUND);
     assert_non_null(strstr(e.msg, "of a"));
 }

@@ -15,6 +15,7 @@
 
 static char dir[PATH_MAX];
 static char *about_path, *about_kept;
+static struct str_list former; /* path, attributes, path, attributes, ... */
 static bool check_about;
 static struct buf events = BUF_INIT(BUF_TEXT);
 
@@ -37,6 +38,7 @@ static int tear_down(void **state)
     buf_release(&events);
     free(take(about_path));
     free(take(about_kept));
+    str_list_release(&former);
     return 0;
 }
 
@@ -44,7 +46,12 @@ static void note(enum target_event what, const char *path, const char *kept, con
                  void *arg)
 {
     (void)arg;
-    static const char mark[] = {'?', '+', '~', '=', '-'};
+    static const char mark[] = {'?', '?', '+', '~', '=', '*', '-'};
+    if (what == TARGET_ABOUT_ATTRIBUTES) {
+        str_list_add(&former, path);
+        str_list_add(&former, kept);
+        return;
+    }
     if (what == TARGET_ABOUT) { /* told in time, and truly */
         struct stat st;
         assert_int_equal(kept != NULL && lstat(kept, &st) == 0, 0);
@@ -63,6 +70,8 @@ static void note(enum target_event what, const char *path, const char *kept, con
             assert_true(str_eq(about_kept, kept));
         }
     }
+    if (check_about && what == TARGET_ATTRIBUTES)
+        assert_true(str_list_has(&former, path));
     buf_addf(&events, "%c%s", mark[what], path + strlen(dir) + 1);
     if (kept != NULL)
         buf_addf(&events, " kept %s", kept + strlen(dir) + 1);
@@ -230,7 +239,7 @@ static void test_in_place(void **state)
     assert_int_equal(give(t, "was-link/passwd", 0644, "not yours"), 0);
     finish(t);
     assert_string_equal(buf_str(&events),
-                        "=r/dir\n+r/dir/extra\n~r/differs kept r/differs.pre-restore-2\n=r/same\n"
+                        "*r/dir\n+r/dir/extra\n~r/differs kept r/differs.pre-restore-2\n*r/same\n"
                         "~r/was-dir kept r/was-dir.pre-restore\n"
                         "~r/was-file kept r/was-file.pre-restore\n+r/was-file/in\n"
                         "~r/was-link kept r/was-link.pre-restore\n+r/was-link/passwd\n");
@@ -405,7 +414,7 @@ static void test_dry_run(void **state)
     assert_int_equal(give(t, "d/x", 0644, "x"), 0);
     assert_int_equal(give_dir(t, "f", 0755), 0);
     finish(t);
-    assert_string_equal(buf_str(&events), "~r/f\n=r/same\n+r/d\n+r/d/x\n~r/f\n");
+    assert_string_equal(buf_str(&events), "~r/f\n*r/same\n+r/d\n+r/d/x\n~r/f\n");
     has("r/f", "new");
     struct stat st;
     assert_int_equal(stat("r/d", &st), -1);
@@ -490,6 +499,103 @@ static void test_put_back(void **state)
     assert_int_equal(target_put_back("bucket", path, kept, ".undone", &aside, &e), ERR_UNSUPPORTED);
 }
 
+/* An entry's attributes as one line. */
+static char *describe(const char *path)
+{
+    struct stat st;
+    char value[64];
+    assert_int_equal(lstat(path, &st), 0);
+    ssize_t len = lgetxattr(path, "user.note", value, sizeof(value));
+    return str_fmt("%o %u:%u %lld.%09ld %.*s", st.st_mode, st.st_uid, st.st_gid,
+                   (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec, len > 0 ? (int)len : 0, value);
+}
+
+static void put_all_back(void)
+{
+    struct err e = ERR_INIT;
+    char *aside = NULL;
+    for (size_t i = former.n; i > 0; i -= 2)
+        if (target_put_back(TARGET_KIND_ATTRIBUTES, former.s[i - 2], former.s[i - 1], ".undone",
+                            &aside, &e) != 0)
+            fail_msg("%s", e.msg);
+    assert_null(aside);
+}
+
+static void test_former_attributes(void **state)
+{
+    (void)state;
+    static const char *const path[] = {"r/d", "r/d/same", "r/d/bare", "r/d/link", "r/empty"};
+    struct timespec times[2] = {{1000000000, 1}, {1100000000, 2}};
+    assert_int_equal(mkdir("r", 0755) | mkdir("r/d", 0750), 0);
+    put("r/d/same", "same");
+    put("r/d/bare", "same");
+    put("r/empty", "");
+    assert_int_equal(symlink("same", "r/d/link"), 0);
+    assert_int_equal(setxattr("r/d/same", "user.note", "mine", 4, 0), 0);
+    assert_int_equal(chmod("r/d/same", 0640) | chmod("r/d/bare", 0400), 0);
+    if (geteuid() == 0)
+        assert_int_equal(chown("r/d/same", 1234, 4321), 0);
+    char *before[array_len(path)];
+    for (size_t i = array_len(path); i-- > 0;) {
+        assert_int_equal(utimensat(AT_FDCWD, path[i], times, AT_SYMLINK_NOFOLLOW), 0);
+        before[i] = describe(path[i]);
+    }
+    struct node link = node_of(NODE_SYMLINK, 0777, 0);
+    link.linktarget = str_dup("same");
+    struct node bare = node_of(NODE_FILE, 0600, 4);
+    struct node_xattr note_on_bare = {(char[]){"user.note"}, (uint8_t[]){"x"}, 1};
+    bare.xattr = &note_on_bare;
+    bare.nxattr = 1;
+    struct err e = ERR_INIT;
+    for (int again = 0; again < 2; again++) { /* the second time there is nothing to tell */
+        struct target *t = open_target("r", ".pre-restore", false);
+        assert_int_equal(give_dir(t, "d", 0755), 0);
+        assert_int_equal(give_node(t, "d/bare", &bare, "same", &e), 0);
+        assert_int_equal(give_node(t, "d/link", &link, "", &e), 0);
+        assert_int_equal(give(t, "d/same", 0600, "same"), 0);
+        assert_int_equal(give(t, "empty", 0644, ""), 0);
+        finish(t);
+        assert_string_equal(buf_str(&events),
+                            again ? "=r/d\n=r/d/bare\n=r/d/link\n=r/d/same\n=r/empty\n"
+                                  : "*r/d\n*r/d/bare\n*r/d/link\n*r/d/same\n*r/empty\n");
+        assert_int_equal(former.n, 2 * array_len(path));
+    }
+    node_release(&link);
+    assert_int_equal(getxattr("r/d/same", "user.note", NULL, 0), -1);
+    for (int again = 0; again < 2; again++) { /* after a crash in the middle, say */
+        put_all_back();
+        for (size_t i = 0; i < array_len(path); i++) {
+            _cleanup_free_ char *now = describe(path[i]);
+            assert_string_equal(now, before[i]);
+        }
+    }
+    for (size_t i = 0; i < array_len(path); i++)
+        free(before[i]);
+}
+
+static void test_former_attributes_of_what_is_not_there(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    char *aside = NULL;
+    const char *kind = TARGET_KIND_ATTRIBUTES, *text = "{\"type\":\"file\",\"mode\":384}";
+    _cleanup_free_ char *path = path_join(dir, "f");
+    assert_int_equal(target_put_back(kind, path, text, ".undone", &aside, &e), 0);
+    assert_int_equal(access(path, F_OK), -1);
+    assert_int_equal(mkdir("f", 0755), 0);
+    assert_int_equal(target_put_back(kind, path, text, ".undone", &aside, &e), ERR_EXISTS);
+    static const char *const bad[] = {"",
+                                      "{",
+                                      "7",
+                                      "{\"mode\":-1}",
+                                      "{\"mtime\":[1,2,3]}",
+                                      "{\"xattr\":[\"YQ==\"]}",
+                                      "{\"xattr\":[\"?\",\"\"]}"};
+    for (size_t i = 0; i < array_len(bad); i++)
+        assert_int_equal(target_put_back(kind, path, bad[i], ".undone", &aside, &e), ERR_CORRUPT);
+    assert_int_equal(target_put_back(kind, path, NULL, ".undone", &aside, &e), ERR_CORRUPT);
+}
+
 struct work {
     struct target_file *file;
     int n;
@@ -566,10 +672,21 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_fresh),      TEST(test_in_place),  TEST(test_replace),  TEST(test_escapes),
-        TEST(test_hard_links), TEST(test_sparse),    TEST(test_xattrs),   TEST(test_dry_run),
-        TEST(test_abort),      TEST(test_bad_roots), TEST(test_put_back), TEST(test_not_root),
+        TEST(test_fresh),
+        TEST(test_in_place),
+        TEST(test_replace),
+        TEST(test_escapes),
+        TEST(test_hard_links),
+        TEST(test_sparse),
+        TEST(test_xattrs),
+        TEST(test_dry_run),
+        TEST(test_abort),
+        TEST(test_bad_roots),
+        TEST(test_put_back),
+        TEST(test_not_root),
         TEST(test_threads),
+        TEST(test_former_attributes),
+        TEST(test_former_attributes_of_what_is_not_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
