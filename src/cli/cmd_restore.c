@@ -46,17 +46,13 @@ static const char *const event_names[] = {
     [TARGET_ATTRIBUTES] = "set", [TARGET_SKIPPED] = "skip",
 };
 
-/* In a dry run each entry that would change; else only what could not be made as it was. */
+/* In a dry run each entry that would change. What cannot be made is named at the end, once. */
 static void event(enum target_event what, const char *path, const char *kept, const char *why,
                   void *arg)
 {
     const struct shown *s = arg;
     if (what == TARGET_ABOUT || what == TARGET_ABOUT_ATTRIBUTES)
         return;
-    if (what == TARGET_SKIPPED && !s->dry_run) {
-        log_warning("%s: %s", path, why != NULL ? why : "left out");
-        return;
-    }
     if (!s->dry_run && !s->cli->verbose)
         return;
     if (s->cli->json) {
@@ -72,7 +68,7 @@ static void event(enum target_event what, const char *path, const char *kept, co
         json_end_object(&l.json);
         if (json_line_end(&l, &ignored) < 0)
             log_warning("%s: %s", path, ignored.msg);
-    } else if (what != TARGET_SAME) {
+    } else if (what != TARGET_SAME && what != TARGET_SKIPPED) {
         printf("%-8s ", event_names[what]);
         print_safe(stdout, path);
         if (kept != NULL) {
@@ -259,6 +255,9 @@ static int carry_out(struct cli *c, struct job *j, const struct args *a,
         return rc;
     for (size_t i = 0; i < r.missing.n; i++)
         log_line(LOG_ERROR, "missing: %s", r.missing.s[i]);
+    if (rc == ERR_PARTIAL) /* the job's words name the first one again */
+        (void)err_set(e, rc, "restore of %s: %zu %s, named above, could not be brought back",
+                      p->resource, r.missing.n, r.missing.n == 1 ? "entry" : "entries");
     if (!c->json)
         result_text(p, &r, a);
     else if (result_json(&r, a, &printing) < 0)

@@ -7,7 +7,8 @@ import subprocess
 import threading
 import time
 
-from live import (SALVOR, Failed, bytes_of, case, change, check, equal, facts, fill, main, same)
+from live import (SALVOR, Failed, bytes_of, case, change, check, equal, facts, fill, main,
+                  need_root, same)
 
 UNATTENDED = {"SALVOR_ALLOW_UNATTENDED_RESTORE": "1"}
 
@@ -238,6 +239,25 @@ def unreadable_is_partial(place):
     done = run("forget", "tree", "--keep-last", "1")
     left = {s["id"] for s in place.fields(run("--json", "list"), "snapshots")}
     check(good["snapshot"] in left, "the partial snapshot displaced the complete one")
+
+
+@case()
+def what_cannot_be_made_is_named_once(place):
+    need_root()
+    tree = place.data / "tree"
+    tree.mkdir()
+    for n in (1, 2):
+        os.mknod(tree / f"device{n}", 0o600 | 0o020000, os.makedev(1, 7))
+    (tree / "file").write_text("file")
+    place.init()
+    place.backup("./tree")
+    place.without_root()
+    for words in (["--to", place.root / "out"], ["--to", place.root / "out2", "--dry-run"]):
+        done = place.salvor("restore", "tree", *words, status=3)
+        for n in (1, 2):
+            equal((done.out + done.err).count(f"device{n}"), 1, f"device{n} in {done.text()}")
+        place.says(done, "only root can make devices")
+    equal((place.root / "out/tree/file").read_text(), "file", "the other file")
 
 
 @case(limit=60)
