@@ -139,7 +139,7 @@ int ask_passphrase(const struct cli *c, const struct config *config, bool twice,
     *out = (struct passphrase){.text = BUF_INIT(LINE_MOST)};
     _cleanup_free_ char *option = str_dup(c->password_file);
     const struct config_secret none = {NULL, NULL, NULL};
-    const struct config_secret *configured = config != NULL ? &config->repository.password : &none;
+    const struct config_secret *configured = &config->repository.password;
     const struct place place[] = {
         {"-p", {.file = option}},
         {"SALVOR_PASSWORD", {.value = variable("SALVOR_PASSWORD")}},
@@ -155,6 +155,8 @@ int ask_passphrase(const struct cli *c, const struct config *config, bool twice,
     };
     bool found = false;
     int rc = ask_places(place, array_len(place), out, &found, e);
+    if (rc == 0 && !found && !twice) /* nobody should type it for what is not there */
+        rc = job_find(config, e);
     if (rc == 0 && !found)
         rc = ask_terminal(twice ? "New passphrase of the repository: "
                                 : "Passphrase of the repository: ",

@@ -70,8 +70,9 @@ struct passphrase {
 };
 void passphrase_release(struct passphrase *p); /* wipes it */
 /* -p, SALVOR_PASSWORD{,_FILE,_COMMAND}, the configuration, RESTIC_PASSWORD{,_FILE,_COMMAND}, the
- * terminal. `config` may be NULL. With `twice` the terminal asks to repeat it. ERR_USAGE says how
- * to give one when there is no terminal. */
+ * terminal. With `twice`, for a repository that is being made, the terminal asks to repeat it;
+ * else it asks only when there is a repository. ERR_USAGE says how to give one when there is no
+ * terminal. */
 _warn_unused_ int ask_passphrase(const struct cli *c, const struct config *config, bool twice,
                                  struct passphrase *out, struct err *e);
 /* A new one: the first line of `file` if not NULL, else the terminal, twice. */

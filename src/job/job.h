@@ -45,6 +45,8 @@ _warn_unused_ int job_open(const struct config *c, const struct job_options *o, 
                            struct err *e);
 void job_free(struct job *j); /* releases the lock */
 void job_freep(struct job **j);
+/* Whether there is a repository: what job_open would say of it without a passphrase. */
+_warn_unused_ int job_find(const struct config *c, struct err *e);
 /* Opens only the store: for init. */
 _warn_unused_ int job_open_store(const char *url, bool create, struct store **out, struct err *e);
 

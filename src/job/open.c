@@ -87,14 +87,27 @@ static int open_signing(struct job *j, struct err *e)
     return 0;
 }
 
+static int open_store(const struct config *c, struct store **out, struct err *e)
+{
+    int rc = job_open_store(c->repository.url, false, out, e);
+    if (rc == ERR_NOT_FOUND)
+        err_hint(e, "check the address, or make a repository there with `salvor init`");
+    return rc;
+}
+
+int job_find(const struct config *c, struct err *e)
+{
+    _cleanup_(store_freep) struct store *s = NULL;
+    int rc = open_store(c, &s, e);
+    return rc == 0 ? repo_find(s, e) : rc;
+}
+
 int job_open(const struct config *c, const struct job_options *o, struct job **out, struct err *e)
 {
     _cleanup_(job_freep) struct job *j = mem_zero(sizeof *j);
     j->config = c;
     j->clock = o->clock != NULL ? o->clock : &clock_system;
-    int rc = job_open_store(c->repository.url, false, &j->store, e);
-    if (rc == ERR_NOT_FOUND)
-        err_hint(e, "check the address, or make a repository there with `salvor init`");
+    int rc = open_store(c, &j->store, e);
     if (rc < 0)
         return rc;
     open_directories(j, o);

@@ -334,6 +334,12 @@ static char *open_cache(const char *dir, const struct id *id)
     return take(path);
 }
 
+int repo_find(struct store *s, struct err *e)
+{
+    _cleanup_(buf_release) struct buf config = BUF_INIT(BUF_TEXT);
+    return config_load(s, &config, e);
+}
+
 int repo_open(struct store *s, const char *passphrase, const struct repo_options *o,
               struct repo **out, struct err *e)
 {

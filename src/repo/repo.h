@@ -31,6 +31,8 @@ struct repo_options {
 
 /* Makes an empty repository of `version` (2; 1 for tests). ERR_EXISTS if there is a config. */
 _warn_unused_ int repo_init(struct store *s, const char *passphrase, int version, struct err *e);
+/* Whether there is one: fails as repo_open does before it uses the passphrase. */
+_warn_unused_ int repo_find(struct store *s, struct err *e);
 /* ERR_NOT_FOUND: no repository there; ERR_PASSPHRASE; ERR_UNSUPPORTED: a newer version; ERR_CORRUPT
  * names the damaged file. */
 _warn_unused_ int repo_open(struct store *s, const char *passphrase, const struct repo_options *o,

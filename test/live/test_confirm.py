@@ -142,4 +142,18 @@ def terminal_asks_for_passphrase(place):
     place.says(place.salvor("list", status=2), "SALVOR_PASSWORD_FILE")
 
 
+@case()
+def no_passphrase_for_what_is_not_there(place):
+    """The address is looked at before anybody is asked to type."""
+    del place.env["SALVOR_PASSWORD"], place.env["RESTIC_PASSWORD"]
+    (place.root / "bare").mkdir()
+    for where in ("nowhere", "bare"):
+        place.repo = place.root / where
+        status, shown = on_terminal(place, "list", answer="")
+        equal(status, 1, f"status: {shown}")
+        check("Passphrase" not in shown, f"asked for one: {shown}")
+        check(where in shown and "salvor init" in shown, f"the message: {shown}")
+        place.says(place.salvor("list", status=1), where)
+
+
 main()
