@@ -97,7 +97,7 @@ def unit(tally, stage, directory, only=(), env=None):
         return
     base = "testlog-run"
     process.run(["meson", "test", "-C", directory, "--no-rebuild", "--logbase", base,
-                 "--num-processes", str(WORKERS), "--timeout-multiplier", "8", *names],
+                 "--num-processes", str(WORKERS), *names],
                 limit=900, cwd=ROOT, env=env)
     seen = set()
     log = ROOT / directory / "meson-logs" / f"{base}.json"

@@ -7,7 +7,7 @@
 #include "repo/tree.h"
 #include <sys/stat.h>
 
-enum { FIXTURE_BLOBS = 3, FIXTURE_BLOB = 30000 }; /* blobs of a file, most bytes of each */
+enum { FIXTURE_BLOBS = 3, FIXTURE_BLOB = 8000 }; /* blobs of a file, most bytes of each */
 
 static inline size_t fixture_blob(uint64_t file, int i, uint8_t out[FIXTURE_BLOB])
 {

@@ -46,7 +46,7 @@ static struct store *make(struct repo *r)
     struct store *s = store_memory_new();
     struct writer *w;
     *r = fixture_open(s, NULL);
-    r->pack_size = 1 << 18;
+    r->pack_size = 1 << 16;
     uint8_t config[2 + SEAL_OVERHEAD];
     assert_ok(seal(&r->key, "{}", 2, config, &e));
     const struct piece p = {config, sizeof config};

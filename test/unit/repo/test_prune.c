@@ -47,7 +47,7 @@ static struct store *make(struct store *s, const bool forget[12])
     struct err e = ERR_INIT;
     struct repo r = fixture_open(s, NULL);
     struct writer *w;
-    r.pack_size = 1 << 18;
+    r.pack_size = 1 << 16;
     assert_ok(repo_lock(&r, LOCK_SHARED, &e));
     assert_ok(repo_load_index(&r, &e));
     assert_ok(writer_new(&r, &w, &e));
@@ -76,7 +76,7 @@ static int prune(struct store *s, const struct prune_options *o, struct prune_re
                  struct err *e)
 {
     struct repo r = fixture_open(s, NULL);
-    r.pack_size = 1 << 18;
+    r.pack_size = 1 << 16;
     int rc = repo_lock(&r, LOCK_EXCLUSIVE, e);
     if (rc == 0)
         rc = repo_prune(&r, o, out, e);
