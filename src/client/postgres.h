@@ -124,7 +124,8 @@ _warn_unused_ int pg_program(const char *name, int major, bool exact, const char
                              char **out, struct err *e);
 /* What makes a child meet this connection's server, for proc_options.env: "NAME=value" of PGHOST,
  * PGPORT, PGUSER, PGDATABASE, PGPASSWORD, the TLS settings, PGAPPNAME and PGOPTIONS, and "NAME" of
- * what would lead it astray. Wipe it after use: pg_environment_release. */
+ * what would lead it astray. out->s ends with a NULL beyond out->n. Wipe it after use:
+ * pg_environment_release. */
 void pg_environment(const struct pg *p, struct str_list *out);
 void pg_environment_release(struct str_list *l);
 

@@ -122,7 +122,8 @@ static void tell_dropped(const struct str_list *dropped)
 
 static void on_notice(void *arg, const PGresult *r)
 {
-    const struct pg *p = arg;
+    struct pg *p = arg;
+    p->notices++;
     const char *severity = PQresultErrorField(r, PG_DIAG_SEVERITY_NONLOCALIZED);
     const char *text = PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY);
     if (text == NULL)
@@ -321,4 +322,6 @@ void pg_environment(const struct pg *p, struct str_list *out)
         str_list_add_take(out, str_fmt("PGHOSTADDR=%s", address));
     if (password != NULL && *password != 0)
         str_list_add_take(out, str_fmt("PGPASSWORD=%s", password));
+    mem_grow(&out->s, out->n, &out->cap, sizeof(*out->s));
+    out->s[out->n] = NULL;
 }

@@ -5,8 +5,9 @@
 #include <string.h>
 
 enum {
-    PUT_MOST = 1 << 18,  /* handed to libpq at once: it keeps a copy until it is sent */
-    MOVE_BYTES = 1 << 18 /* from a stream at once */
+    PUT_MOST = 1 << 18,    /* handed to libpq at once: it keeps a copy until it is sent */
+    MOVE_BYTES = 1 << 18,  /* from a stream at once */
+    LISTEN_BYTES = 1 << 20 /* how much is sent before we listen for a complaint */
 };
 
 /* Sends a COPY statement and waits until the server is ready for it. */
@@ -129,6 +130,8 @@ int pg_copy_in(struct pg *p, const char *sql, struct err *e)
     int rc = begin(p, sql, PGRES_COPY_IN, e);
     if (rc == 0)
         p->doing = PG_COPY_IN;
+    p->put = 0;
+    p->heard = false;
     return rc;
 }
 
@@ -137,6 +140,25 @@ static int ended_early(struct pg *p, struct err *e)
 {
     int rc = finish(p, e);
     return rc != 0 ? rc : pg_fail(p, NULL, e);
+}
+
+/* libpq hears of a failed COPY only at its end, and a server that failed takes all that we send and
+ * throws it away: that could be hours. So where something comes that is no notice, we ask. */
+static int listen_to(struct pg *p, struct err *e)
+{
+    p->put = 0;
+    struct pollfd fd = {.fd = PQsocket(p->conn), .events = POLLIN};
+    if (poll(&fd, 1, 0) > 0)
+        p->heard = PQconsumeInput(p->conn) != 0; /* if not, sending will say so */
+    unsigned notices = p->notices;
+    (void)PQisBusy(p->conn); /* takes the notices in what we heard */
+    bool only_notices = notices != p->notices;
+    if (!p->heard || only_notices || !pg_has_given_up(p)) {
+        p->heard = false;
+        return 0;
+    }
+    (void)PQputCopyEnd(p->conn, "salvor has seen the error"); /* the server ignores it */
+    return ended_early(p, e);
 }
 
 int pg_copy_put(struct pg *p, const void *data, size_t len, struct err *e)
@@ -156,6 +178,9 @@ int pg_copy_put(struct pg *p, const void *data, size_t len, struct err *e)
         int rc = pg_flush(p, e);
         if (rc == 0 && taken == 0)
             rc = pg_pause(p, POLLOUT, e);
+        p->put += taken > 0 ? (size_t)piece : 0;
+        if (rc == 0 && p->put >= LISTEN_BYTES)
+            rc = listen_to(p, e);
         if (rc != 0) {
             p->doing = PG_IDLE;
             return rc;

@@ -80,6 +80,8 @@ static void add_field(struct buf *out, const char *before, const char *text)
         return;
     if (len > 400)
         len = 400;
+    else if (text[len - 1] == '.')
+        len--;
     buf_adds(out, before);
     text_printable(text, len, out);
 }
@@ -183,10 +185,13 @@ static int advise(PGconn *conn, const char *text, struct err *e)
     if (strstr(text, "certificate") != NULL)
         return err_hint(e, "sslrootcert must name the authority that signed the server's "
                            "certificate, and the host must be the one that it names");
-    if (strstr(text, "Connection refused") != NULL || strstr(text, "No such file") != NULL ||
-        strstr(text, "timed out") != NULL) {
-        e->retryable = true;
-        return err_hint(e, "is the server running, and are host and port right?");
+    static const char *const absent[] = {"Connection refused", "No such file", "timed out",
+                                         "Connection reset", "closed the connection"};
+    for (size_t i = 0; i < array_len(absent); i++) {
+        if (strstr(text, absent[i]) != NULL) {
+            e->retryable = true;
+            return err_hint(e, "is the server running, and are host and port right?");
+        }
     }
     return e->code;
 }

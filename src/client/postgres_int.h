@@ -25,9 +25,12 @@ struct pg {
     char sqlstate[6];
     char *blockers; /* who held the lock that the statement waited for, NULL if nobody was seen */
     enum pg_doing doing;
-    uint64_t copied;
-    PGresult *row; /* of pg_rows_next, and its columns */
-    bool fresh;    /* it was not handed out yet */
+    uint64_t copied;  /* rows of the last COPY */
+    size_t put;       /* bytes of this one since we last listened */
+    bool heard;       /* something came from the server since then */
+    unsigned notices; /* that the server has sent */
+    PGresult *row;    /* of pg_rows_next, and its columns */
+    bool fresh;       /* it was not handed out yet */
     const char **text;
     size_t *len;
     int columns;
@@ -89,12 +92,14 @@ void pg_drain(struct pg *p);
 /* 0, or ERR_CANCELLED after the statement was ended. */
 _warn_unused_ int pg_interrupted(struct pg *p, struct err *e);
 
-/* ---- postgres_lock.c ---- */
+/* ---- postgres_aside.c ---- */
 
 /* Asks the server from a second connection who blocks this one; remembers it in p->blockers. */
 void pg_look_for_blockers(struct pg *p);
 /* After ERR_LOCKED: appends who blocks, as far as it can be seen. `message` is the server's. */
 void pg_tell_blockers(struct pg *p, const char *message, struct err *e);
+/* Whether the statement that this connection is feeding has ended on the server. */
+bool pg_has_given_up(struct pg *p);
 
 /* ---- postgres_program.c ---- */
 

@@ -110,8 +110,10 @@ void pg_drain(struct pg *p)
 
 void pg_stop(struct pg *p)
 {
-    if (p->lost)
+    if (p->lost) {
+        p->doing = PG_IDLE;
         return;
+    }
     int64_t until = pg_now_ms() + PG_STOP_MS;
     bool told = send_cancel(p);
     if (p->doing == PG_COPY_OUT)
@@ -136,6 +138,8 @@ int pg_interrupted(struct pg *p, struct err *e)
 
 int pg_pause(struct pg *p, short events, struct err *e)
 {
+    if (p->lost)
+        return pg_fail(p, NULL, e);
     int rc = pg_interrupted(p, e);
     if (rc != 0)
         return rc;
@@ -143,15 +147,17 @@ int pg_pause(struct pg *p, short events, struct err *e)
     int n = fd.fd < 0 ? 0 : poll(&fd, 1, PG_SLICE_MS);
     if (n < 0 && errno != EINTR)
         return err_sys(e, errno, "cannot wait for %s", p->where);
-    if (fd.fd < 0 || (n > 0 && (fd.revents & ~POLLOUT) != 0 && PQconsumeInput(p->conn) == 0))
-        p->lost = true; /* what is there already can be read still */
+    bool input = n > 0 && (fd.revents & ~POLLOUT) != 0;
+    if (fd.fd < 0 || (input && PQconsumeInput(p->conn) == 0))
+        p->lost = true; /* what is there already can be read still; the next pause fails */
+    p->heard = p->heard || input;
     return 0;
 }
 
 int pg_flush(struct pg *p, struct err *e)
 {
     int left;
-    while ((left = PQflush(p->conn)) == 1 && !p->lost) {
+    while ((left = PQflush(p->conn)) == 1) {
         int rc = pg_pause(p, POLLOUT, e);
         if (rc != 0)
             return rc;
@@ -162,12 +168,12 @@ int pg_flush(struct pg *p, struct err *e)
 int pg_send(struct pg *p, const char *sql, const char *const *params, size_t n, bool single,
             struct err *e)
 {
-    if (p->doing != PG_IDLE)
-        return err_set(e, ERR_INTERNAL, "%s: asked while it answers", p->where);
     if (p->lost) {
         *p->sqlstate = 0;
         return err_set(e, ERR_IO, "the connection to %s is lost", p->where);
     }
+    if (p->doing != PG_IDLE)
+        return err_set(e, ERR_INTERNAL, "%s: asked while it answers", p->where);
     int rc = p->shielded ? 0 : cancel_check(e);
     if (rc != 0)
         return err_prefix(e, "%s", p->where);

@@ -81,7 +81,7 @@ def _die_with_parent():
     _libc.prctl(1, signal.SIGQUIT)
 
 
-def _run(*argv, input=None, env=None, limit=60):
+def run(*argv, input=None, env=None, limit=60):
     done = process.run(argv, limit=limit, input=input, cwd="/", env=env)
     if done.status != 0:
         raise Failed(done.text())
@@ -113,7 +113,7 @@ def _make_template(path, bin):
     making.mkdir(mode=0o700)
     if owner():
         os.chown(making, *owner())
-    _run(*as_owner(bin / "initdb", "-D", making, "-U", SUPERUSER, "-A", "trust", "-N", "-E", "UTF8",
+    run(*as_owner(bin / "initdb", "-D", making, "-U", SUPERUSER, "-A", "trust", "-N", "-E", "UTF8",
                    "--locale=C.UTF-8", "--wal-segsize=1"), env=_plain_env())
     making.rename(path)
 
@@ -281,7 +281,7 @@ class Server:
         if isinstance(input, str):
             input = input.encode()
         more = dict(_plain_env(), **self.env(db, user), **(env or {}))
-        return _run(self.bin / program, *args, input=input, env=more, limit=limit)
+        return run(self.bin / program, *args, input=input, env=more, limit=limit)
 
     def sql(self, db, text, user=SUPERUSER):
         """Runs it; the rows as text, columns parted by |, rows by newlines, none at the end."""
@@ -396,13 +396,13 @@ def wait_for_port(port, child):
 def _certificate(server):
     """An authority, and a certificate for localhost signed by it."""
     d = server.directory
-    _run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
          "-nodes", "-days", "30", "-subj", "/CN=salvor test authority", "-keyout", d / "ca.key",
          "-out", d / "ca.crt", "-addext", "basicConstraints=critical,CA:TRUE")
-    _run("openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+    run("openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
          "-subj", "/CN=localhost", "-keyout", d / "server.key", "-out", d / "server.csr")
     (d / "server.ext").write_text("subjectAltName=DNS:localhost\n")
-    _run("openssl", "x509", "-req", "-in", d / "server.csr", "-CA", d / "ca.crt", "-CAkey",
+    run("openssl", "x509", "-req", "-in", d / "server.csr", "-CA", d / "ca.crt", "-CAkey",
          d / "ca.key", "-CAcreateserial", "-days", "30", "-extfile", d / "server.ext", "-out",
          d / "server.crt")
     for name in ("server.key", "server.crt"):
@@ -423,7 +423,7 @@ def server(tcp=False, tls=False, password=None, start=True, **settings):
         directory.chmod(0o755)
         if owner():
             os.chown(directory, *owner())
-        _run("cp", "-a", "--reflink=auto", base, directory / "data")
+        run("cp", "-a", "--reflink=auto", base, directory / "data")
         tcp = tcp or tls or password is not None
         s = Server(directory, bin, free_port() if tcp else None)
         s.set(**{**SETTINGS, **({"listen_addresses": "127.0.0.1"} if tcp else {}), **settings})

@@ -1,6 +1,6 @@
-/* Who holds the lock that a statement waits for: asked from a second connection, since the first
- * one waits, or has lost its transaction. It is a kindness: where it cannot be seen, nothing is
- * said. */
+/* What only a second connection can tell of the first one, which waits or is at work: who holds the
+ * lock that it waits for, and whether the server has given up long ago. It is a kindness: where it
+ * cannot be seen, nothing is said. */
 #include "base/log.h"
 #include "base/mem.h"
 #include "client/postgres_int.h"
@@ -73,4 +73,12 @@ void pg_tell_blockers(struct pg *p, const char *message, struct err *e)
     }
     if (p->blockers != NULL)
         (void)err_hint(e, "the lock is held by %s", p->blockers);
+}
+
+bool pg_has_given_up(struct pg *p)
+{
+    _cleanup_free_ char *us = str_fmt("%d", PQbackendPID(p->conn));
+    const char *const params[] = {us};
+    _cleanup_free_ char *at_work = p->pooler == NULL ? ask_aside(p, sql_at_work, params, 1) : NULL;
+    return at_work != NULL && strcmp(at_work, "f") == 0;
 }
