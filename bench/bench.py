@@ -17,6 +17,8 @@ import sys
 import tempfile
 import time
 
+import bench_postgres
+
 HERE = pathlib.Path(__file__).resolve().parent
 GOALS = {("dump", "first backup"): 0.5, ("dump", "again, from a pipe"): 0.45,
          ("dump", "restore"): 0.6, ("tree", "first backup"): 0.6,
@@ -242,7 +244,7 @@ def main():
     parser.add_argument("salvor", help=argparse.SUPPRESS)
     parser.add_argument("--quick", action="store_true", help="a tenth of the data")
     parser.add_argument("--repeat", type=int, default=1, metavar="N")
-    parser.add_argument("--only", choices=("dump", "tree"))
+    parser.add_argument("--only", choices=("dump", "tree", "postgres"))
     parser.add_argument("--without-borg", action="store_true")
     parser.add_argument("--json", metavar="FILE", help="the measurements for a machine")
     args = parser.parse_args()
@@ -255,10 +257,11 @@ def main():
         tools = [tool(top, os.path.abspath(args.salvor)) for tool in tools]
         print(f"{', '.join(t.version() for t in tools)}; {os.cpu_count()} processors; "
               "seconds of wall time (of processor time)", flush=True)
-        make_dump(top, mib << 20)
         kinds = {"dump": ("dump.sql", f"One database dump of {mib} MiB"),
                  "tree": ("tree", f"A tree of {files:,} files")}
-        if args.only != "dump":
+        if args.only != "postgres":
+            make_dump(top, mib << 20)
+        if args.only in (None, "tree"):
             make_tree(top, files)
         for data, (path, title) in kinds.items():
             if args.only not in (None, data):
@@ -271,6 +274,10 @@ def main():
                     results[tool.name] = {s: better(old[s], new[s]) for s in new} if old else new
             missed += table(results, data, title)
             everything[data] = results
+        if args.only in (None, "postgres"):
+            lost, everything["postgres"] = bench_postgres.bench(top, os.path.abspath(args.salvor), measure,
+                                                          better, args.quick, args.repeat)
+            missed += lost
     print(f"\n{missed} goals missed" if missed else "\nall goals reached")
     if args.json:
         pathlib.Path(args.json).write_text(json.dumps(everything, indent=1) + "\n")
