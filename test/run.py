@@ -4,7 +4,8 @@ Stages run one after the other, since each alone can keep two processors busy:
   format, scripts          what can be said without building
   gcc, clang               builds, where every warning is an error
   unit                     what meson knows: the cmocka programs under test/unit and others
-  live                     whole-program tests, test/live/*.py, against build/salvor
+  live                     whole-program tests, test/live/*.py and the five systems of
+                           test/acceptance/*.py, against build/salvor
   address, thread          unit and whole-program tests again, under the sanitizers (whose added
                            code makes gcc warn of what cannot be: no errors there)
 A test's name begins with its stage: "unit/base file", "address/live/restic tree_ids".
@@ -23,6 +24,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WORKERS = max(2, min(4, os.cpu_count() or 2))
 LIVE = ROOT / "test" / "live"
+ACCEPTANCE = ROOT / "test" / "acceptance"
 
 sys.path.insert(0, str(LIVE))
 import process  # noqa: E402
@@ -114,7 +116,7 @@ def unit(tally, stage, directory, only=(), env=None):
 def live_cases():
     """Every case of every program: (program, case, limit in seconds, tags)."""
     cases = []
-    for program in sorted(LIVE.glob("test_*.py")):
+    for program in sorted([*LIVE.glob("test_*.py"), *ACCEPTANCE.glob("test_*.py")]):
         listing = process.run([sys.executable, program, "--list"], limit=60)
         if listing.status != 0:
             raise SystemExit(f"test: {program.name} --list failed:\n{listing.text()}")

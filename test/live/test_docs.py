@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import time
 
+import postgres
 from live import ROOT, SALVOR, Failed, case, main
 
 HOME = "/home/you"  # as the documents show it
@@ -206,7 +207,8 @@ def fixture(directory, home, name):
                     "run/environment"],
         "moltbeat": [".env", "keys/api.key", "src/server.js", "node_modules/x/index.js"],
     }
-    databases = {"macaron": [f"data/{n}.db" for n in range(7)], "ops-8.3": ["backend/data/app.db"]}
+    databases = {"macaron": [f"data/{n}.db" for n in range(7)],
+                 "ops-8.3": ["backend/data/app.db"]}  # of its development form
     for file in files.get(name, []):
         path = home / file[2:] if file.startswith("~/") else directory / file
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -219,37 +221,45 @@ def fixture(directory, home, name):
                        check=True)
 
 
-@case(limit=120)
+@case(limit=180)
 def examples(place):
     """Each configuration under examples/ loads, and its jobs run."""
-    found = sorted((ROOT / "examples").glob("*/salvor.yaml"))
-    if len(found) < 3:
+    found = sorted((ROOT / "examples").glob("*/*.yaml"))
+    if len(found) < 5:
         raise Failed(f"only {len(found)} examples")
-    for config in found:
-        name = config.parent.name
-        directory = place.root / name
-        directory.mkdir()
-        shutil.copy(config, directory)
-        fixture(directory, place.root / "home", name)
-        repository = place.root / f"{name}-repository"
+    with postgres.server() as server:
+        server.createdb("app")
+        place.env |= {k: str(v) for k, v in server.env("app").items()}
+        place.env["DATABASE_URL"] = server.url("app")
+        for config in found:
+            example(place, config)
 
-        def salvor(*words, directory=directory, repository=repository):
-            return place.run([SALVOR, "-r", repository, *words], cwd=directory)
 
-        salvor("init")
-        salvor("config", "check")
-        for job in re.findall(r"^  (\w+): \{ at:", config.read_text(), re.M):
-            salvor("run", job)
-        salvor("status")
-        if "FAILED" in "".join(place.transcript):
-            raise Failed(f"{name}: {place.transcript[-1]}")
-        kept = {p for p in directory.rglob("*") if p.is_file()}
-        for resource in re.findall(r"^  (\w+):\n    type:", config.read_text(), re.M):
-            salvor("restore", resource, "--to", place.root / f"{name}-{resource}")
-        missing = [p for p in kept if p.name == ".env"
-                   and not list(place.root.glob(f"{name}-*/**/.env"))]
-        if missing:
-            raise Failed(f"{name}: .env did not come back")
+def example(place, config):
+    name = f"{config.parent.name}-{config.stem}"
+    directory = place.root / name
+    directory.mkdir()
+    shutil.copy(config, directory / "salvor.yaml")
+    fixture(directory, place.root / "home", config.parent.name)
+    repository = place.root / f"{name}-repository"
+
+    def salvor(*words):
+        return place.run([SALVOR, "-r", repository, *words], cwd=directory)
+
+    salvor("init")
+    salvor("config", "check")
+    for job in re.findall(r"^  (\w+): \{ at:", config.read_text(), re.M):
+        salvor("run", job)
+    salvor("status")
+    if "FAILED" in "".join(place.transcript):
+        raise Failed(f"{name}: {place.transcript[-1]}")
+    kept = {p for p in directory.rglob("*") if p.is_file()}
+    for resource in re.findall(r"^  (\w+):\n    type:", config.read_text(), re.M):
+        salvor("restore", resource, "--to", place.root / f"{name}-{resource}")
+    missing = [p for p in kept if p.name == ".env"
+               and not list(place.root.glob(f"{name}-*/**/.env"))]
+    if missing:
+        raise Failed(f"{name}: .env did not come back")
 
 
 main()
