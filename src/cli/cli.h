@@ -34,8 +34,8 @@ struct command {
 enum { WORDS_ANY = 1 << 20 };
 
 extern const struct command cmd_init, cmd_backup, cmd_run, cmd_list, cmd_show, cmd_dump,
-    cmd_restore, cmd_rows, cmd_undo, cmd_verify, cmd_forget, cmd_prune, cmd_unlock, cmd_key, cmd_repair,
-    cmd_status, cmd_config, cmd_version;
+    cmd_restore, cmd_rows, cmd_undo, cmd_verify, cmd_forget, cmd_prune, cmd_unlock, cmd_key,
+    cmd_repair, cmd_status, cmd_test, cmd_config, cmd_version;
 
 /* ---- session.c: from words and configuration to an open repository ---- */
 

@@ -13,9 +13,9 @@
 #include <sys/stat.h>
 
 static const struct command *const commands[] = {
-    &cmd_init,    &cmd_backup, &cmd_run,    &cmd_list,   &cmd_show,    &cmd_dump,
-    &cmd_restore, &cmd_rows, &cmd_undo,   &cmd_verify, &cmd_forget, &cmd_prune,   &cmd_unlock,
-    &cmd_key,     &cmd_repair, &cmd_status, &cmd_config, &cmd_version,
+    &cmd_init, &cmd_backup, &cmd_run,    &cmd_list,   &cmd_show,    &cmd_dump,  &cmd_restore,
+    &cmd_rows, &cmd_undo,   &cmd_test,   &cmd_verify, &cmd_forget,  &cmd_prune, &cmd_unlock,
+    &cmd_key,  &cmd_repair, &cmd_status, &cmd_config, &cmd_version,
 };
 
 static const struct option options[] = {
@@ -35,7 +35,8 @@ static void print_help(void)
 {
     printf("usage: salvor [-c CONFIG] [-r REPOSITORY] [-p FILE] COMMAND [ARGUMENT...]\n\n");
     for (size_t i = 0; i < array_len(commands); i++)
-        printf("  %-8s %s\n", commands[i]->name, commands[i]->summary);
+        if (commands[i] != &cmd_version) /* the same as --version */
+            printf("  %-8s %s\n", commands[i]->name, commands[i]->summary);
     printf("\nOptions everywhere: -c, --config FILE; -r, --repository ADDRESS;\n"
            "  -p, --password-file FILE; -q, --quiet; -v, --verbose; --json; -h, --help;\n"
            "  --version. More: salvor COMMAND --help; man salvor\n");

@@ -164,6 +164,46 @@ void undo_result_release(struct undo_result *r);
 _warn_unused_ int job_undo(struct ledger *l, const struct config *config, const char *resource,
                            bool dry_run, struct undo_result *out, struct err *e);
 
+/* ---- test: whether it can be restored, shown by restoring it into something throwaway ---- */
+struct test_table {
+    char *database, *schema, *name; /* schema NULL: SQLite */
+    uint64_t rows, bytes;           /* bytes 0: not known */
+    bool expects;                   /* the backup says how many rows it should have */
+    uint64_t expected;
+};
+struct test_result {
+    char *format;         /* "custom", "sql", ..., or the type of the resource */
+    char *layers;         /* "gpg, gzip"; NULL */
+    char *from, *program; /* versions of the server and the pg_dump that made it; NULL: unknown */
+    char *server;         /* version of the throwaway server; NULL: there was none */
+    char *snapshot;       /* id in hexadecimal; NULL: a file */
+    struct timespec time; /* of the snapshot */
+    uint64_t bytes;       /* of the archive, or of the snapshot's content */
+    uint64_t bytes_now;   /* that it takes up restored */
+    uint64_t files, rows;
+    struct test_table *table;
+    size_t ntable;
+    struct str_list databases, roles, extensions;
+    struct str_list problems;    /* why it is not good: then the test returns ERR_CORRUPT */
+    struct str_list warnings;    /* worth knowing */
+    int64_t restoring, duration; /* ns: the restore alone; all of the test */
+};
+void test_result_release(struct test_result *r);
+
+struct test_archive {
+    const char *path;
+    const char *passphrase_file; /* of gpg; NULL: its agent asks */
+    const char *dir;             /* where the throwaway server is made; NULL: sandbox.h chooses */
+    struct progress *progress;
+};
+/* An archive that salvor did not make (target/foreign.h), in a throwaway PostgreSQL. */
+_warn_unused_ int job_test_archive(const struct test_archive *o, struct test_result *out,
+                                   struct err *e);
+/* A snapshot: databases of PostgreSQL in a throwaway server, all else below a throwaway directory.
+ * What comes out is compared with what the manifest says. */
+_warn_unused_ int job_test(struct job *j, const char *resource, const struct snapshot_query *q,
+                           const char *dir, struct test_result *out, struct err *e);
+
 /* Writes one file of a snapshot to a descriptor. */
 _warn_unused_ int job_dump(struct job *j, const struct snapshot *s, const char *path, int fd,
                            struct err *e);

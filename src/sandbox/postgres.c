@@ -51,6 +51,11 @@ static const char keeper_script[] =
     "cd /\n"
     "exec rm -rf \"$2\" \"$3\"\n";
 
+/* The same without a server. */
+static const char directory_script[] = "read -r _\n"
+                                       "cd /\n"
+                                       "exec rm -rf \"$2\"\n";
+
 static char *in_place(const struct sandbox *s, const char *name)
 {
     return path_join(s->place.dir, name);
@@ -91,18 +96,13 @@ char *sandbox_log_end(const struct sandbox *s)
 static int find_programs(struct sandbox *s, const struct sandbox_postgres *o, struct err *e)
 {
     _cleanup_free_ char *initdb = NULL, *postgres = NULL;
-    int rc = pg_program("initdb", o->major, o->major > 0, o->bindir, &initdb, e);
+    int rc = pg_program("initdb", o->major, o->major > 0 && !o->or_newer, o->bindir, &initdb, e);
     if (rc == 0) {
         s->bindir = path_dir(initdb);
         postgres = path_join(s->bindir, "postgres");
         if (access(postgres, X_OK) < 0)
             rc = err_sys(e, errno, "cannot run %s", postgres);
     }
-    if (rc == ERR_NOT_FOUND && o->major > 0)
-        return err_hint(e,
-                        "a throwaway server needs the server's programs (on Debian: "
-                        "postgresql-%d)",
-                        o->major);
     return rc;
 }
 
@@ -237,10 +237,16 @@ static int read_server(struct sandbox *s, struct err *e)
     return 0;
 }
 
-static int start_keeper(struct sandbox *s, struct err *e)
+static int start_keeper(struct sandbox *s, const char *script, struct err *e)
 {
-    const char *argv[] = {"/bin/sh", "-c",         keeper_script,       "salvor-sandbox",
-                          s->bindir, s->place.dir, s->place.socket_dir, NULL};
+    const char *argv[] = {"/bin/sh",
+                          "-c",
+                          script,
+                          "salvor-sandbox",
+                          s->bindir != NULL ? s->bindir : "",
+                          s->place.dir,
+                          s->place.socket_dir,
+                          NULL};
     int in[2], out[2];
     if (pipe2(in, O_CLOEXEC) < 0)
         return err_sys(e, errno, "cannot make a pipe");
@@ -365,7 +371,7 @@ static int check_extensions(struct sandbox *s, const struct sandbox_postgres *o,
     int rc = pg_connect(&s->where, &p, e);
     if (rc == 0)
         rc = sandbox_extensions_check(p, o, &preload, e);
-    pg_freep(&p);
+    pg_free(take(p)); /* a restart waits for no session */
     return rc < 0 || preload.len == 0 ? rc : restart_with(s, buf_str(&preload), e);
 }
 
@@ -388,7 +394,7 @@ static int start(struct sandbox *s, const struct sandbox_postgres *o, struct err
     if (rc == 0)
         rc = init_cluster(s, o, e);
     if (rc == 0)
-        rc = start_keeper(s, e);
+        rc = start_keeper(s, keeper_script, e);
     if (rc == 0)
         rc = start_server(s, e);
     if (rc < 0)
@@ -398,14 +404,42 @@ static int start(struct sandbox *s, const struct sandbox_postgres *o, struct err
     return rc < 0 ? rc : check_extensions(s, o, e);
 }
 
+static struct sandbox *sandbox_new(void)
+{
+    struct sandbox *s = mem_zero(sizeof *s);
+    s->place.owner = s->place.socket_owner = s->keeper_in = s->keeper_out = -1;
+    return s;
+}
+
 int sandbox_postgres_start(const struct sandbox_postgres *o, struct sandbox **out, struct err *e)
 {
-    _cleanup_(sandbox_freep) struct sandbox *s = mem_zero(sizeof *s);
-    s->place.owner = s->place.socket_owner = s->keeper_in = s->keeper_out = -1;
+    _cleanup_(sandbox_freep) struct sandbox *s = sandbox_new();
     int rc = start(s, o, e);
     if (rc < 0)
         return err_prefix(e, "throwaway PostgreSQL");
     log_debug("throwaway PostgreSQL %d in %s", s->major, s->place.dir);
+    *out = take(s);
+    return 0;
+}
+
+static int start_directory(struct sandbox *s, const char *dir, struct err *e)
+{
+    const char *base = NULL;
+    s->user = (struct sandbox_user){.uid = geteuid(), .gid = getegid()};
+    int rc = choose_base(s, dir, &base, e);
+    if (rc < 0)
+        return rc;
+    sandbox_sweep(dir);
+    rc = sandbox_place_make(&s->place, base, &s->user, e);
+    return rc < 0 ? rc : start_keeper(s, directory_script, e);
+}
+
+int sandbox_directory_start(const char *dir, struct sandbox **out, struct err *e)
+{
+    _cleanup_(sandbox_freep) struct sandbox *s = sandbox_new();
+    int rc = start_directory(s, dir, e);
+    if (rc < 0)
+        return err_prefix(e, "throwaway directory");
     *out = take(s);
     return 0;
 }
@@ -425,6 +459,13 @@ int sandbox_major(const struct sandbox *s)
 const char *sandbox_dir(const struct sandbox *s)
 {
     return s->place.dir;
+}
+
+bool sandbox_user(const struct sandbox *s, uid_t *uid, gid_t *gid)
+{
+    *uid = s->user.uid;
+    *gid = s->user.gid;
+    return s->user.change;
 }
 
 int sandbox_explain(const struct sandbox *s, struct err *e)

@@ -11,6 +11,7 @@
 #define SALVOR_SANDBOX_SANDBOX_H
 
 #include "client/postgres.h"
+#include <sys/types.h>
 
 struct sandbox;
 
@@ -21,6 +22,7 @@ struct sandbox_extension {
 
 struct sandbox_postgres {
     int major;          /* the server's version must be this; 0: the newest installed */
+    bool or_newer;      /* or a newer one, the oldest of these that is installed */
     const char *bindir; /* of the server's programs; NULL: found */
     const char *dir;    /* where it is made; NULL: $TMPDIR, else /var/tmp, else /tmp, the first that
                            the server's user can reach. It needs the room of the restored database */
@@ -37,12 +39,17 @@ struct sandbox_postgres {
  * ERR_UNSUPPORTED: an extension is missing, by name. ERR_FULL: no room. ERR_CANCELLED. */
 _warn_unused_ int sandbox_postgres_start(const struct sandbox_postgres *o, struct sandbox **out,
                                          struct err *e);
+/* Only a directory of mode 700 that belongs to us, gone when freed and when salvor is killed. `dir`
+ * as above. */
+_warn_unused_ int sandbox_directory_start(const char *dir, struct sandbox **out, struct err *e);
 /* How to reach it as its superuser; valid while it lives. The PG* variables do not matter to it. To
  * name another database, copy it and set `database`. */
 const struct pg_server *sandbox_server(const struct sandbox *s);
 int sandbox_major(const struct sandbox *s);
 /* Its directory, for what belongs to it and goes with it; the server's user owns it. */
 const char *sandbox_dir(const struct sandbox *s);
+/* Whether we are root and the server runs as another user, for children that should do so too. */
+bool sandbox_user(const struct sandbox *s, uid_t *uid, gid_t *gid);
 /* Whether the server runs. When it does not, the end of its log says why (sandbox_log_end). */
 bool sandbox_alive(const struct sandbox *s);
 /* The last lines of the server's log; the caller frees it. */

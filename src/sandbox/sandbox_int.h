@@ -3,7 +3,6 @@
 #define SALVOR_SANDBOX_SANDBOX_INT_H
 
 #include "sandbox/sandbox.h"
-#include <sys/types.h>
 
 /* ---- child.c: programs run as the sandbox's user ---- */
 
