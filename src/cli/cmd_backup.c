@@ -153,10 +153,10 @@ static void outcome_release(struct outcome *o)
 }
 
 /* Notes how one of several went. Negative when the others must not be tried. */
-static int note(struct outcome *o, const struct config_resource *r, const struct err *e)
+static int note(struct outcome *o, const struct config_resource *r, int rc, const struct err *e)
 {
     o->n++;
-    if (e->code == 0)
+    if (rc == 0) /* whatever a step that was got over left in `e` */
         return 0;
     str_list_add(e->code == ERR_PARTIAL ? &o->partial : &o->failed, r->name);
     /* A table that somebody has locked is no reason to leave the others out; the repository is. */
@@ -184,7 +184,7 @@ static int backup_all_of(struct cli *c, struct job *j, const struct backup_step 
         const struct config_resource *one = d.n > 0 ? &d.resource[i] : r;
         if (rc == 0)
             rc = backup_one(c, j, s, one, point, &e);
-        int stop = note(out, one, &e);
+        int stop = note(out, one, rc, &e);
         if (stop < 0)
             return stop;
         if (rc < 0 && several)

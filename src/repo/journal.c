@@ -122,8 +122,10 @@ static int wanted(struct repo *r, const struct record *head, const struct index_
     if (index_has_pack(r->index, &head->pack, first))
         return 0;
     int rc = store_stat(r->store, repo_file_name("data", &head->pack, name), &size, e);
-    if (rc == ERR_NOT_FOUND)
+    if (rc == ERR_NOT_FOUND) {
+        *e = (struct err)ERR_INIT;
         return 0;
+    }
     *out = rc == 0 && size == head->size;
     return rc;
 }
