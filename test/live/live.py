@@ -118,6 +118,14 @@ class Place:
         where = ["-r", self.repo] if repo else []
         return self.run([*self.program, *where, *args], **more)
 
+    def in_own_mounts(self, script, *words, **more):
+        """Runs a shell script ($1, $2, ... are the words) that may mount, where nobody else sees
+        it; as root of a user namespace if we are not root."""
+        alone = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-r", "-m"]
+        if process.run([*alone, "mount", "-t", "tmpfs", "none", "/mnt"]).status != 0:
+            raise Skipped("this machine does not let us mount")
+        return self.run([*alone, "sh", "-c", script, "sh", *words], **more)
+
     def without_root(self):
         """From now on salvor runs as somebody who is not root and owns all that is here."""
         if os.geteuid() == 0:

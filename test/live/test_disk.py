@@ -1,5 +1,5 @@
 """Full disks and limits: a clear message, and nothing lost (Bad input)."""
-from live import bank, SALVOR, bytes_of, case, check, equal, fill, main, need_root
+from live import bank, SALVOR, bytes_of, case, check, equal, fill, main
 
 UNATTENDED = {"SALVOR_ALLOW_UNATTENDED_RESTORE": "1"}
 SCRIPT = 'mount -t tmpfs -o size="$2" none "$1" && shift 2 && exec sh -c "$@"'
@@ -7,11 +7,10 @@ SCRIPT = 'mount -t tmpfs -o size="$2" none "$1" && shift 2 && exec sh -c "$@"'
 
 def small_disk(place, directory, size, script, **more):
     """Runs a shell script where `directory` is a file system of its own, of that size."""
-    need_root()
     directory.mkdir(parents=True, exist_ok=True)
-    return place.run(["unshare", "-m", "sh", "-c", SCRIPT, "sh", directory, size, script],
-                     env={"S": f"{SALVOR} -r {place.repo}", "SALVOR": SALVOR,
-                          "D": str(directory), **more.pop("env", {})}, **more)
+    return place.in_own_mounts(SCRIPT, directory, size, script,
+                               env={"S": f"{SALVOR} -r {place.repo}", "SALVOR": SALVOR,
+                                    "D": str(directory), **more.pop("env", {})}, **more)
 
 
 @case(tags="address")

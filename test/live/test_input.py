@@ -4,7 +4,7 @@ import os
 import sqlite3
 import time
 
-from live import bank, SALVOR, Failed, bytes_of, case, check, equal, facts, fill, main, need_root
+from live import bank, SALVOR, Failed, bytes_of, case, check, equal, facts, fill, main
 from sealed import Repository
 
 UNATTENDED = {"SALVOR_ALLOW_UNATTENDED_RESTORE": "1"}
@@ -252,15 +252,14 @@ def directory_where_a_file_should_be(place):
 
 @case(tags="address")
 def read_only_target(place):
-    need_root()
     small(place)
     script = """
-mount -t tmpfs none "$1" && mount -o remount,ro "$1" && shift && exec "$@"
+mount -t tmpfs -o ro none "$1" && shift && exec "$@"
 """
     target = place.root / "target"
     target.mkdir()
-    done = place.run(["unshare", "-m", "sh", "-c", script, "sh", target, SALVOR, "-r", place.repo,
-                      "restore", "tree", "--to", target / "here"], status=1)
+    done = place.in_own_mounts(script, target, SALVOR, "-r", place.repo, "restore", "tree", "--to",
+                               target / "here", status=1)
     place.says(done, "read-only", target)
 
 

@@ -647,10 +647,11 @@ static void test_threads(void **state)
 static void test_not_root(void **state)
 {
     (void)state;
-    if (geteuid() != 0)
-        skip();
-    assert_int_equal(mkdir("r", 0755) | chown("r", 65534, 65534) | chmod(dir, 0755), 0);
-    assert_int_equal(setegid(65534) | seteuid(65534), 0);
+    bool root = geteuid() == 0;
+    assert_int_equal(mkdir("r", 0755) | chmod(dir, 0755), 0);
+    if (root)
+        assert_int_equal(chown("r", 65534, 65534) | setegid(65534) | seteuid(65534), 0);
+    uid_t us = geteuid();
     struct target *t = open_target("r", NULL, false);
     struct err e = ERR_INIT;
     struct node n = node_of(NODE_FILE, 04755, 2);
@@ -660,12 +661,13 @@ static void test_not_root(void **state)
     struct node dev = node_of(NODE_CHAR, 0600, 0);
     assert_int_equal(give_node(t, "null", &dev, "", &e), 0);
     finish(t);
-    assert_int_equal(seteuid(0) | setegid(0), 0);
+    if (root)
+        assert_int_equal(seteuid(0) | setegid(0), 0);
     assert_string_equal(buf_str(&events), "+r/f\n-r/null because only root can make devices\n");
     struct stat st;
     assert_int_equal(stat("r/f", &st), 0);
     assert_int_equal(st.st_mode & 07777, 0755); /* never set-user of another user */
-    assert_int_equal(st.st_uid, 65534);
+    assert_int_equal(st.st_uid, us);
 }
 
 int main(void)
