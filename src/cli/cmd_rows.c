@@ -399,6 +399,20 @@ static int find_and_act(struct cli *c, struct job *j, const struct args *a,
     return rc;
 }
 
+/* A configured resource, or an address, which is put into the configuration first. */
+static int find_production(struct cli *c, char *word, const char *resource, struct pg_server *out,
+                           char **database, struct err *e)
+{
+    if (strchr(word, ':') != NULL) {
+        _cleanup_free_ const struct config_resource **r = NULL;
+        size_t n = 0;
+        int rc = cli_resources(c, &word, 1, NULL, &r, &n, e);
+        if (rc < 0)
+            return rc;
+    }
+    return rows_production(c->config, resource, out, database, e);
+}
+
 static int run(struct cli *c, void *argp, char **word, int n, struct err *e)
 {
     const struct args *a = argp;
@@ -424,7 +438,7 @@ static int run(struct cli *c, void *argp, char **word, int n, struct err *e)
                      "14:03\", 14:03, yesterday or \"3h ago\"",
                      a->at);
     _cleanup_(job_freep) struct job *j = NULL;
-    _cleanup_free_ char *resource = NULL;
+    _cleanup_free_ char *resource = NULL, *database = NULL;
     if (rc == 0)
         rc = cli_open(c, &j, e);
     if (rc == 0)
@@ -432,7 +446,10 @@ static int run(struct cli *c, void *argp, char **word, int n, struct err *e)
     if (rc < 0)
         return rc;
     o.resource = resource;
-    return find_and_act(c, j, a, &o, e);
+    o.configured = a->to == NULL;
+    if (o.configured)
+        rc = find_production(c, word[0], resource, &o.production, &database, e);
+    return rc < 0 ? rc : find_and_act(c, j, a, &o, e);
 }
 
 const struct command cmd_rows = {

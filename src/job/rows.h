@@ -12,6 +12,7 @@ struct rows_options {
      * loaded into a sandbox. */
     struct pg_server from;
     const char *resource;
+    bool configured; /* production is what the configuration names: undo finds it there too */
     struct snapshot_query query;
     bool search; /* not one snapshot: the newest that still has something that is missing */
     const char *table, *schema; /* schema NULL: the only one that has such a table. "s.t" will do */
@@ -56,6 +57,11 @@ struct rows_report {
 };
 
 struct rows; /* a comparison that was made; production is held open, and the sandbox */
+
+/* Where a resource's database is, by the configuration. The strings stay the configuration's, but
+ * *database, which the caller frees. ERR_NOT_FOUND: no such resource, or of another type. */
+_warn_unused_ int rows_production(const struct config *c, const char *resource,
+                                  struct pg_server *out, char **database, struct err *e);
 
 /* Compares. `resource` names what is asked for in messages. Nothing is changed anywhere.
  * ERR_NOT_FOUND: no such table, on either side. ERR_UNSUPPORTED: it has no key, or the two tables

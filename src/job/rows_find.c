@@ -250,13 +250,13 @@ void rows_free(struct rows *r)
 {
     if (r == NULL)
         return;
+    rows_source_free(r);
     rows_leave_backup(r);
     if (r->nset > 0)
         set_release(&r->set[0]);
     free(r->set);
     pg_free(r->production);
     rows_links_release(&r->links);
-    rows_source_free(r->source);
     rows_report_clear(&r->report);
     free(r->report.of);
     snapshot_release(&r->report.snapshot);

@@ -159,7 +159,7 @@ _warn_unused_ int rows_report_fill(struct rows *r, struct err *e);
 void rows_report_clear(struct rows_report *p);
 
 /* ---- rows.c: where the backup comes from ---- */
-void rows_source_free(struct rows_source *s); /* NULL is allowed */
+void rows_source_free(struct rows *r);
 
 /* ---- rows_reason.c: which rows cannot be put back, and why ---- */
 
@@ -194,7 +194,8 @@ struct rows_record_table {
     struct str_list key, column;
 };
 struct rows_record {
-    char *server; /* how to connect, without password */
+    bool configured; /* the configuration names it; else: */
+    char *server;    /* how to connect, without password */
     char *database;
     enum rows_digest digest;
     struct rows_record_table *table; /* parents first */
@@ -216,9 +217,10 @@ struct rows_undone {
 };
 void rows_undone_release(struct rows_undone *u);
 /* Takes rows that were put back out again, in one transaction, by the record that rows_apply wrote.
- * A row that was changed since, or that others refer to now, stays and is told. `server` NULL:
- * where the record says. ERR_PARTIAL when rows stay, ERR_REFUSED when all of them would. */
-_warn_unused_ int rows_undo(const struct pg_server *server, const char *record, bool dry_run,
-                            struct rows_undone *out, struct err *e);
+ * A row that was changed since, or that others refer to now, stays and is told. It is
+ * reached as `config` (may be NULL) says of `resource` when it was reached so, else as the record
+ * says. ERR_PARTIAL when rows stay, ERR_REFUSED when all of them would. */
+_warn_unused_ int rows_undo(const struct config *config, const char *resource, const char *record,
+                            bool dry_run, struct rows_undone *out, struct err *e);
 
 #endif

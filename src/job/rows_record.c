@@ -64,6 +64,7 @@ static int put_head(const struct rows *r, enum rows_digest digest, struct rows_f
     json_out_init(&j, &line);
     json_begin_object(&j);
     json_u64(&j, "version", RECORD_VERSION);
+    json_bool(&j, "configured", r->options->configured);
     json_text(&j, "server", buf_str(&server));
     json_text(&j, "database", pg_database(r->production));
     json_text(&j, "digest", digest == ROWS_HASH ? "hash" : "md5");
@@ -171,6 +172,8 @@ static int read_head(const char *line, size_t len, struct rows_record *out, stru
         if (strcmp(key, "version") == 0) {
             if (json_get_u64(&in) != RECORD_VERSION)
                 json_in_fail(&in, "a version that this salvor does not know");
+        } else if (strcmp(key, "configured") == 0) {
+            out->configured = json_get_bool(&in);
         } else if (strcmp(key, "server") == 0) {
             out->server = json_get_text(&in);
         } else if (strcmp(key, "database") == 0) {

@@ -316,9 +316,14 @@ static int carry_out(struct undo *u, struct err *e)
     return rc;
 }
 
-static int connect(struct undo *u, const struct pg_server *server, struct err *e)
+static int connect(struct undo *u, const struct config *config, const char *resource, struct err *e)
 {
-    struct pg_server s = server != NULL ? *server : (struct pg_server){.url = u->record.server};
+    struct pg_server s = {.url = u->record.server};
+    _cleanup_free_ char *database = NULL;
+    struct err none = ERR_INIT;
+    if (u->record.configured && config != NULL && resource != NULL &&
+        rows_production(config, resource, &s, &database, &none) < 0)
+        log_debug("connecting as the record says: %s", none.msg);
     int rc = pg_connect(&s, &u->pg, e);
     if (rc == 0 && !str_eq(pg_database(u->pg), u->record.database))
         rc = err_set(e, ERR_REFUSED, "the rows were put back into database %s, and this is %s",
@@ -342,7 +347,7 @@ static int verdict(const struct rows_undone *out, struct err *e)
                    out->kept > 1 ? "; ..." : "");
 }
 
-int rows_undo(const struct pg_server *server, const char *record, bool dry_run,
+int rows_undo(const struct config *config, const char *resource, const char *record, bool dry_run,
               struct rows_undone *out, struct err *e)
 {
     *out = (struct rows_undone){0};
@@ -352,7 +357,7 @@ int rows_undo(const struct pg_server *server, const char *record, bool dry_run,
     if (rc < 0)
         return rc;
     u.table = mem_array(u.record.n, sizeof *u.table);
-    rc = connect(&u, server, e);
+    rc = connect(&u, config, resource, e);
     if (rc == 0)
         rc = decide(&u, body, e);
     if (rc == 0 && !dry_run)

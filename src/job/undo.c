@@ -113,7 +113,7 @@ static int take_out_rows(const struct undo *u, const struct ledger_kept *k, stru
 {
     struct rows_undone undone = {.kept = 0};
     out->rows = true;
-    int rc = rows_undo(NULL, k->kept, u->dry_run, &undone, e);
+    int rc = rows_undo(u->config, out->resource, k->kept, u->dry_run, &undone, e);
     out->removed = undone.removed;
     out->gone = undone.gone;
     out->stay = undone.why;

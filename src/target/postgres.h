@@ -122,6 +122,22 @@ _warn_unused_ int target_postgres_publish(const struct postgres_restore *r,
 /* All of it for a new or empty database. */
 _warn_unused_ int target_postgres_new(const struct postgres_restore *r, struct err *e);
 
+/* ---- single tables, to be looked at ---- */
+
+/* A snapshot's database on a server that only we use: its definitions, and the rows of those tables
+ * that are asked for. No owners, rights, indexes, keys and triggers. What cannot be defined there,
+ * since an extension is missing say, is not there. */
+struct postgres_part;
+/* Makes r->database on r->server; what `r` points to must outlive it. */
+_warn_unused_ int target_postgres_part_new(const struct postgres_restore *r,
+                                           struct postgres_part **out, struct err *e);
+/* Loads the rows of a table, or of all partitions of it. ERR_NOT_FOUND when the backup has none of
+ * that name, ERR_UNSUPPORTED when it has one that could not be defined. */
+_warn_unused_ int target_postgres_part_load(struct postgres_part *p, const char *schema,
+                                            const char *table, struct err *e);
+/* Drops the database. NULL is allowed. */
+void target_postgres_part_free(struct postgres_part *p);
+
 /* ---- in place ---- */
 
 /* A name that no database has: "<database>_<word>_20261121_085300". The caller frees it. */

@@ -246,8 +246,10 @@ int archive_restore(const struct archive *a, enum archive_section section, struc
 
     _cleanup_free_ char *database = conninfo(pg_database(to));
     _cleanup_free_ char *jobs = str_fmt("--jobs=%u", r->workers);
-    const char *argv[16] = {a->program, names[section], "--exit-on-error", "-d", database};
-    size_t n = 5;
+    const char *argv[16] = {a->program, names[section], "-d", database};
+    size_t n = 4;
+    if (!a->lenient)
+        argv[n++] = "--exit-on-error";
     if (r->without_roles) {
         argv[n++] = "--no-owner";
         argv[n++] = "--no-privileges";

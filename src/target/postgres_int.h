@@ -37,6 +37,7 @@ struct archive {
     char *dir;     /* private directory for what follows; removed at the end */
     char *head;    /* file: the dump's beginning, with its table of contents */
     char *list;    /* text of the table of contents, as pg_restore --list prints it */
+    bool lenient;  /* go on after an error; it is told at the end */
 };
 /* Reads the table of contents. `major` is that of the server that it is for. */
 _warn_unused_ int archive_open(struct archive *a, const struct postgres_restore *r, int major,
@@ -70,6 +71,7 @@ char *statement_rename_database(const char *statement, const char *name);
 bool statement_names(const char *p, const char *name);
 
 /* ---- postgres_load.c: data of split tables and of the dump, side by side ---- */
+/* `chosen` as in archive_restore; "": nothing of the dump. */
 _warn_unused_ int load_data(const struct archive *a, const char *database, const char *chosen,
                             struct err *e);
 /* ---- postgres_build.c ---- */

@@ -93,12 +93,15 @@ int load_data(const struct archive *a, const char *database, const char *chosen,
     struct load l = {.archive = a, .restore = r, .database = database, .chosen = chosen};
     _cleanup_free_ struct load_item *item = mem_array(m->ntable + 1, sizeof *item);
     size_t n = 0;
-    item[n++] = (struct load_item){.bytes = size_of(r->content, m->dump)};
+    if (chosen == NULL || *chosen != '\0')
+        item[n++] = (struct load_item){.bytes = size_of(r->content, m->dump)};
     for (size_t i = 0; i < m->ntable; i++)
         if (m->table[i].split > 0)
             item[n++] = (struct load_item){.table = &m->table[i], .bytes = m->table[i].bytes};
     qsort(item, n, sizeof *item, by_bytes); /* the longest first, so that none is left over */
 
+    if (n == 0)
+        return 0;
     struct pool *pool = pool_new(r->workers < n ? r->workers : n, n, load_item, NULL, &l);
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < n; i++)
