@@ -18,6 +18,7 @@ enum { HINTS_MOST = 400 }; /* manifests that are read to see where rows became f
 
 /* A snapshot's tables, as far as they were loaded. */
 struct loaded {
+    size_t snap; /* which one */
     struct postgres_manifest manifest;
     struct content_files files;
     struct postgres_part *part;
@@ -29,17 +30,15 @@ struct rows_source {
     const struct snapshot **snap; /* those that come into question, oldest first */
     size_t n;
     struct sandbox *sandbox;
-    struct loaded *loaded;
-    size_t at;      /* which one is loaded, when any is */
-    unsigned count; /* that were loaded so far */
+    struct loaded *loaded; /* the one that production is compared with */
+    struct loaded *kept;   /* the newest one that had something missing; may be `loaded` */
+    unsigned count;        /* that were loaded so far */
 };
 
 /* ---- one snapshot ---- */
 
-static void unload(struct rows *r)
+static void loaded_free(struct loaded *l)
 {
-    struct loaded *l = take(r->source->loaded);
-    rows_leave_backup(r);
     if (l == NULL)
         return;
     target_postgres_part_free(l->part);
@@ -48,11 +47,29 @@ static void unload(struct rows *r)
     free(l);
 }
 
+/* Ends the comparison; what was loaded goes unless it is kept. */
+static void unload(struct rows *r)
+{
+    struct rows_source *s = r->source;
+    rows_leave_backup(r);
+    if (s->loaded != s->kept)
+        loaded_free(s->loaded);
+    s->loaded = NULL;
+}
+
+static void keep(struct rows_source *s)
+{
+    if (s->kept != s->loaded)
+        loaded_free(s->kept);
+    s->kept = s->loaded;
+}
+
 void rows_source_free(struct rows *r)
 {
     if (r->source == NULL)
         return;
     unload(r);
+    loaded_free(r->source->kept);
     sandbox_free(r->source->sandbox);
     free(r->source->snap);
     free(take(r->source));
@@ -85,6 +102,7 @@ static int start_sandbox(struct rows *r, int major, struct err *e)
     struct rows_source *s = r->source;
     if (s->sandbox != NULL && sandbox_major(s->sandbox) >= major)
         return 0;
+    loaded_free(take(s->kept));
     sandbox_free(take(s->sandbox));
     int rc = sandbox_postgres_start(&o, &s->sandbox, e);
     if (rc != ERR_NOT_FOUND)
@@ -100,11 +118,16 @@ static int start_sandbox(struct rows *r, int major, struct err *e)
     return e->code;
 }
 
-static int load_table(struct rows *r, const char *schema, const char *table, struct err *e)
+int rows_source_has(struct rows *r, const char *schema, const char *table, struct err *e)
+{
+    return target_postgres_part_has(r->source->loaded->part, schema, table, e);
+}
+
+int rows_source_load(struct rows *r, const struct str_list *names, struct err *e)
 {
     atomic_store(&r->job->progress.phase, "loading");
-    int rc = target_postgres_part_load(r->source->loaded->part, schema, table, e);
-    return rc < 0 && r->source->sandbox != NULL ? sandbox_explain(r->source->sandbox, e) : rc;
+    int rc = target_postgres_part_load(r->source->loaded->part, names, e);
+    return rc < 0 ? sandbox_explain(r->source->sandbox, e) : rc;
 }
 
 static int open_snapshot(struct rows *r, struct loaded *l, const struct snapshot *s, struct err *e)
@@ -130,18 +153,33 @@ static int open_snapshot(struct rows *r, struct loaded *l, const struct snapshot
     return target_postgres_part_new(&restore, &l->part, e);
 }
 
+static int load(struct rows *r, size_t i, struct err *e)
+{
+    struct rows_source *s = r->source;
+    const struct rows_table *t = &r->set[0].table;
+    _cleanup_(str_list_release) struct str_list name = {0};
+    char when[TIME_TEXT];
+    s->loaded = mem_zero(sizeof *s->loaded);
+    s->loaded->snap = i;
+    log_notice("looking into the backup of %s", time_format_human(s->snap[i]->time, false, when));
+    int rc = open_snapshot(r, s->loaded, s->snap[i], e);
+    if (rc == 0)
+        rc = rows_source_has(r, t->schema, t->name, e);
+    str_list_add(&name, t->schema);
+    str_list_add(&name, t->name);
+    return rc == 0 ? rows_source_load(r, &name, e) : rc;
+}
+
 /* Compares with snapshot `i`. A table that it does not have yet has nothing that is missing. */
 static int compare_with(struct rows *r, size_t i, bool must_have, struct err *e)
 {
     struct rows_source *s = r->source;
-    char when[TIME_TEXT];
+    int rc = 0;
     unload(r);
-    s->loaded = mem_zero(sizeof *s->loaded);
-    s->at = i;
-    log_notice("looking into the backup of %s", time_format_human(s->snap[i]->time, false, when));
-    int rc = open_snapshot(r, s->loaded, s->snap[i], e);
-    if (rc == 0)
-        rc = load_table(r, r->set[0].table.schema, r->set[0].table.name, e);
+    if (s->kept != NULL && s->kept->snap == i)
+        s->loaded = s->kept;
+    else
+        rc = load(r, i, e);
     if (rc == ERR_NOT_FOUND && !must_have) {
         *e = (struct err)ERR_INIT;
         r->set[0].missing = 0;
@@ -150,7 +188,11 @@ static int compare_with(struct rows *r, size_t i, bool must_have, struct err *e)
     if (rc == 0)
         rc = rows_use_backup(r, &s->loaded->server, false, e);
     atomic_store(&r->job->progress.phase, "comparing");
-    return rc == 0 ? rows_compare_table(r, e) : rc;
+    if (rc == 0)
+        rc = rows_compare_table(r, e);
+    if (rc == 0 && r->set[0].missing > 0)
+        keep(s);
+    return rc;
 }
 
 /* ---- which snapshot ---- */
@@ -284,7 +326,6 @@ static int from_snapshot(struct rows *r, struct err *e)
     struct job *j = r->job;
     size_t found = 0;
     r->source = mem_zero(sizeof *r->source);
-    r->load = load_table;
     int rc = lock_for_reading(j, e);
     if (rc == 0)
         rc = job_load(j, e);
@@ -293,7 +334,7 @@ static int from_snapshot(struct rows *r, struct err *e)
     progress_reset(&j->progress);
     list_snapshots(r);
     rc = choose(r, &found, e);
-    if (rc == 0 && (r->source->loaded == NULL || r->source->at != found || r->backup == NULL))
+    if (rc == 0 && (r->backup == NULL || r->source->loaded->snap != found))
         rc = compare_with(r, found, true, e);
     if (rc == 0)
         rc = rows_follow(r, e);

@@ -85,8 +85,8 @@ static void set_release(struct rows_set *s)
 /* Sets are of one backup; production's description of the table that was asked for stays. */
 void rows_leave_backup(struct rows *r)
 {
-    pg_freep(&r->backup);
-    pg_freep(&r->work);
+    pg_free(take(r->backup));
+    pg_free(take(r->work));
     for (size_t i = 1; i < r->nset; i++)
         set_release(&r->set[i]);
     if (r->nset > 0) {

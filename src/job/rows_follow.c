@@ -20,35 +20,62 @@ struct rows_set *rows_set_of(const struct rows *r, unsigned oid)
 
 /* ---- a table more ---- */
 
-static int prepare(struct rows *r, const struct rows_link *l, size_t i, struct err *e)
+static int describe(struct rows *r, const struct rows_link *l, struct rows_table *t, struct err *e)
 {
-    int rc = rows_table_load(r->production, l->child_schema, l->child_name, &r->set[i].table, e);
-    if (rc < 0)
-        return rc;
-    if (r->set[i].table.nkey == 0)
-        return err_set(e, ERR_UNSUPPORTED, "%s has no key: what it has lost cannot be told",
-                       r->set[i].table.sql);
-    if (r->load != NULL)
-        rc = r->load(r, l->child_schema, l->child_name, e);
-    return rc < 0 ? rc : rows_set_make(r, i, e);
+    int rc = rows_table_load(r->production, l->child_schema, l->child_name, t, e);
+    if (rc == 0 && t->nkey == 0)
+        rc = err_set(e, ERR_UNSUPPORTED, "%s has no key: what it has lost cannot be told", t->sql);
+    if (rc == 0 && r->source != NULL)
+        rc = rows_source_has(r, t->schema, t->name, e);
+    return rc;
 }
 
 /* A table that cannot be followed is said, and does not keep the others from it. */
+static int leave_out(struct rows *r, struct rows_set *s, int rc, struct err *e)
+{
+    if (rc != ERR_UNSUPPORTED && rc != ERR_NOT_FOUND)
+        return rc;
+    s->skipped = true;
+    if (rc == ERR_UNSUPPORTED) /* not found: a table that is newer than the backup */
+        str_list_add_take(&r->report.notes, str_fmt("not followed: %s", e->msg));
+    *e = (struct err)ERR_INIT;
+    return 0;
+}
+
 static int add_set(struct rows *r, const struct rows_link *l, struct err *e)
 {
     mem_grow(&r->set, r->nset, &r->cap, sizeof *r->set);
-    size_t i = r->nset++;
-    r->set[i] = (struct rows_set){.missing = 0};
-    int rc = prepare(r, l, i, e);
-    r->set[i].table.oid = l->child;
-    if (rc != ERR_UNSUPPORTED && rc != ERR_NOT_FOUND)
-        return rc;
-    r->set[i].skipped = true;
-    if (rc == ERR_UNSUPPORTED) /* not found: a table that is newer than the backup */
-        str_list_add_take(&r->report.notes, str_fmt("not followed to %s.%s: %s", l->child_schema,
-                                                    l->child_name, e->msg));
-    *e = (struct err)ERR_INIT;
-    return 0;
+    struct rows_set *s = &r->set[r->nset++];
+    *s = (struct rows_set){.missing = 0};
+    int rc = describe(r, l, &s->table, e);
+    s->table.oid = l->child;
+    return leave_out(r, s, rc, e);
+}
+
+/* Tables that refer to ones with missing rows. They are loaded together, since that may mean to
+ * read the whole dump. */
+static int add_sets(struct rows *r, struct err *e)
+{
+    _cleanup_(str_list_release) struct str_list names = {0};
+    size_t first = r->nset;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < r->links.n; i++) {
+        const struct rows_link *l = &r->links.l[i];
+        const struct rows_set *parent = rows_set_of(r, l->parent);
+        if (l->follows && parent != NULL && parent->missing > 0 && rows_set_of(r, l->child) == NULL)
+            rc = add_set(r, l, e);
+    }
+    for (size_t i = first; rc == 0 && i < r->nset; i++)
+        if (!r->set[i].skipped) {
+            str_list_add(&names, r->set[i].table.schema);
+            str_list_add(&names, r->set[i].table.name);
+        }
+    if (rc == 0 && names.n > 0 && r->source != NULL)
+        rc = rows_source_load(r, &names, e);
+    for (size_t i = first; rc == 0 && i < r->nset; i++)
+        if (!r->set[i].skipped)
+            rc = leave_out(r, &r->set[i], rows_set_make(r, i, e), e);
+    return rc;
 }
 
 /* Whether the backup has the columns of a foreign key too. */
@@ -183,14 +210,8 @@ static int follow_link(struct rows *r, const struct rows_link *l, int64_t *mark,
     const struct rows_set *parent = rows_set_of(r, l->parent);
     if (!l->follows || parent == NULL || parent->missing == 0)
         return 0;
-    if (rows_set_of(r, l->child) == NULL) {
-        int rc = add_set(r, l, e);
-        if (rc < 0)
-            return rc;
-        parent = rows_set_of(r, l->parent);
-    }
     struct rows_set *child = rows_set_of(r, l->child);
-    if (child->skipped || !has_columns(&parent->table, &l->references) ||
+    if (child == NULL || child->skipped || !has_columns(&parent->table, &l->references) ||
         !has_columns(&child->table, &l->column))
         return 0;
     _cleanup_free_ char *top = NULL;
@@ -262,6 +283,7 @@ int rows_follow(struct rows *r, struct err *e)
     int rc = 0;
     for (bool grew = !r->options->alone; rc == 0 && grew;) {
         grew = false;
+        rc = add_sets(r, e);
         for (size_t i = 0; rc == 0 && i < r->links.n; i++)
             rc = follow_link(r, &r->links.l[i], &mark[i], &grew, e);
     }

@@ -133,9 +133,7 @@ struct rows {
     struct rows_set *set; /* the table that was asked for, then others, parents first at the end */
     size_t nset, cap;
     bool fixed; /* the backup is a database that others may write to: read at one moment */
-    /* Brings one more table into the backup's database; NULL when all are there. */
-    int (*load)(struct rows *r, const char *schema, const char *table, struct err *e);
-    struct rows_source *source; /* rows.c's */
+    struct rows_source *source; /* snapshots; NULL when the backup is a database */
     struct rows_report report;
 };
 _warn_unused_ int rows_begin(struct rows *r, struct err *e); /* connects to production */
@@ -160,6 +158,11 @@ void rows_report_clear(struct rows_report *p);
 
 /* ---- rows.c: where the backup comes from ---- */
 void rows_source_free(struct rows *r);
+/* Whether the snapshot has such a table: ERR_NOT_FOUND, ERR_UNSUPPORTED. */
+_warn_unused_ int rows_source_has(struct rows *r, const char *schema, const char *table,
+                                  struct err *e);
+/* Brings tables into the backup's database; schema and name in turn. */
+_warn_unused_ int rows_source_load(struct rows *r, const struct str_list *names, struct err *e);
 
 /* ---- rows_reason.c: which rows cannot be put back, and why ---- */
 

@@ -131,10 +131,14 @@ struct postgres_part;
 /* Makes r->database on r->server; what `r` points to must outlive it. */
 _warn_unused_ int target_postgres_part_new(const struct postgres_restore *r,
                                            struct postgres_part **out, struct err *e);
-/* Loads the rows of a table, or of all partitions of it. ERR_NOT_FOUND when the backup has none of
- * that name, ERR_UNSUPPORTED when it has one that could not be defined. */
-_warn_unused_ int target_postgres_part_load(struct postgres_part *p, const char *schema,
-                                            const char *table, struct err *e);
+/* ERR_NOT_FOUND when the backup has no such table, ERR_UNSUPPORTED when it has one that could not
+ * be defined. */
+_warn_unused_ int target_postgres_part_has(struct postgres_part *p, const char *schema,
+                                           const char *table, struct err *e);
+/* Loads the rows of tables, or of all partitions of them; `names` are schema and table in turn.
+ * Several at once are cheaper: what is in the dump is read through once. */
+_warn_unused_ int target_postgres_part_load(struct postgres_part *p, const struct str_list *names,
+                                            struct err *e);
 /* Drops the database. NULL is allowed. */
 void target_postgres_part_free(struct postgres_part *p);
 

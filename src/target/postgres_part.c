@@ -109,12 +109,6 @@ static int tables_below(struct postgres_part *p, const char *schema, const char 
     int rc = pg_query(p->pg, sql, params, 2, &r, e);
     if (rc < 0)
         return rc;
-    if (pg_rows_count(r) == 0 &&
-        postgres_manifest_table(p->restore.manifest, schema, table) == NULL)
-        return err_set(e, ERR_NOT_FOUND, "the backup has no table %s.%s", schema, table);
-    if (pg_rows_count(r) == 0)
-        return err_set(e, ERR_UNSUPPORTED, "table %s.%s cannot be made here: %s", schema, table,
-                       p->why != NULL ? p->why : "the dump does not define it");
     for (size_t i = 0; i < pg_rows_count(r); i++) {
         if (pg_text(r, i, 2)[0] != 'r')
             continue;
@@ -157,12 +151,30 @@ static void sort_out(struct postgres_part *p, const struct str_list *tables,
     }
 }
 
-int target_postgres_part_load(struct postgres_part *p, const char *schema, const char *table,
-                              struct err *e)
+int target_postgres_part_has(struct postgres_part *p, const char *schema, const char *table,
+                             struct err *e)
+{
+    const char *params[] = {schema, table};
+    _cleanup_free_ char *one = NULL;
+    int rc = pg_value(p->pg,
+                      "SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+                      "WHERE n.nspname = $1 AND c.relname = $2",
+                      params, 2, &one, e);
+    if (rc != ERR_NOT_FOUND)
+        return rc;
+    if (postgres_manifest_table(p->restore.manifest, schema, table) == NULL)
+        return err_set(e, ERR_NOT_FOUND, "the backup has no table %s.%s", schema, table);
+    return err_set(e, ERR_UNSUPPORTED, "table %s.%s cannot be made here: %s", schema, table,
+                   p->why != NULL ? p->why : "the dump does not define it");
+}
+
+int target_postgres_part_load(struct postgres_part *p, const struct str_list *names, struct err *e)
 {
     _cleanup_(str_list_release) struct str_list tables = {0}, dumped = {0};
     _cleanup_free_ char *chosen = NULL;
-    int rc = tables_below(p, schema, table, &tables, e);
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i + 1 < names->n; i += 2)
+        rc = tables_below(p, names->s[i], names->s[i + 1], &tables, e);
     if (rc < 0)
         return rc;
     struct postgres_manifest manifest = *p->restore.manifest;

@@ -245,6 +245,111 @@ def undo_keeps_what_was_used_since(place):
         equal((gone["removed"], gone["gone"]), (0, 1), "it was gone")
 
 
+# ---- out of snapshots ----
+
+def configure(place, s, text):
+    """A configuration with the server's databases in it; salvor finds it in the data directory."""
+    (place.data / "salvor.yaml").write_text(
+        f"name: test\nrepository: {{ url: {place.repo} }}\nresources:\n" +
+        text.replace("URL", s.url("app")), encoding="utf-8")
+
+
+def ask(place, *args, **more):
+    """salvor with that configuration; its report."""
+    done = place.salvor("--json", "rows", *args, repo=False, env=UNATTENDED, **more)
+    found = {}
+    for line in done.out.splitlines():
+        found.update(json.loads(line))
+    found["done"] = done
+    return found
+
+
+@case(limit=120, tags="address")
+def finds_the_snapshot(place):
+    """Between which two snapshots rows vanished, and back they come out of the older one."""
+    with postgres.server() as s:
+        s.createdb("app")
+        s.sql("app", SHOP)
+        configure(place, s, "  app: { type: postgres, url: 'URL', split: 64KiB }\n")
+        place.init()
+        taken = []
+        for n in range(7):
+            if n == 3:
+                was = s.digests("app")
+                s.sql("app", "DELETE FROM posts WHERE id BETWEEN 100 AND 599")
+            s.sql("app", f"INSERT INTO tags VALUES ('new {n}')")
+            taken.append(place.backup("app", repo=False)["snapshot"])
+        s.sql("app", "DELETE FROM tags WHERE tag IN ('t1', 'new 1') AND tag NOT IN (SELECT tag FROM "
+                     "post_tags)")
+        deleted = s.digests("app")
+        found = ask(place, "app", "--table", "posts")["rows"]
+        equal((found["snapshot"]["id"], found["gone_in"]["id"]), (taken[2], taken[3]), "between")
+        equal(missing({"rows": found}), {"public.posts": 500, "public.comments": 1402,
+                                         "public.post_tags": 500}, "missing")
+        check(found["snapshots_loaded"] <= 3, f"{found['snapshots_loaded']} snapshots were loaded")
+        found = ask(place, "app", "--table", "public.tags")["rows"]
+        equal((found["snapshot"]["id"], found["gone_in"], found["tables"][0]["missing"]),
+              (taken[6], None, 1), "vanished after the newest")
+        found = ask(place, "app", "--table", "tags", "--snapshot", taken[0][:8])["rows"]
+        equal((found["snapshot"]["id"], found["tables"][0]["missing"], found["tables"][0]["added"]),
+              (taken[0], 0, 5), "the first one")
+        place.says(ask(place, "app", "--table", "posts", "--at", "2001-01-01", status=1)["done"],
+                   "no snapshot")
+        place.says(ask(place, "nobody", "--table", "posts", status=1)["done"], "nobody")
+        equal(s.digests("app"), deleted, "after looking")
+
+        found = ask(place, "app", "--table", "posts", "--apply", "--yes")
+        equal(found["applied"]["put_back"], 2402, "put back")
+        now = s.digests("app")
+        for name in ("public.posts", "public.comments", "public.post_tags"):
+            equal(now[name], was[name], name)
+        equal(place.fields(place.salvor("--json", "undo", repo=False), "undo")["removed"], 2402,
+              "undone")
+        equal(s.digests("app"), deleted, "after undo")
+        found = ask(place, "app", "--table", "authors")["rows"]
+        equal(missing({"rows": found}), {"public.authors": 0}, "nobody misses an author")
+        equal(s.sessions(), 0, "sessions left")
+        equal(os.listdir(place.root / "tmp"), [], "left in the temporary directory")
+
+
+@case(limit=120)
+def several_databases(place):
+    """One database of several; schemas, partitions, a type of one's own; a table newer than the
+    backup."""
+    sql = """CREATE SCHEMA "s;x"; CREATE TYPE "s;x".mood AS ENUM ('b', 'a');
+        CREATE TABLE "s;x".days (day date, n int, mood "s;x".mood, PRIMARY KEY (day, n))
+            PARTITION BY RANGE (day);
+        CREATE TABLE "s;x".d1 PARTITION OF "s;x".days FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
+        CREATE TABLE "s;x".d2 PARTITION OF "s;x".days FOR VALUES FROM ('2026-02-01') TO ('2027-01-01');
+        INSERT INTO "s;x".days SELECT date '2026-01-01' + i % 60, i, CASE WHEN i % 2 = 0 THEN 'a' ELSE
+            'b' END::"s;x".mood FROM generate_series(1, 9000) i;
+        CREATE TABLE "s;x".notes (id int PRIMARY KEY, day date, n int, FOREIGN KEY (day, n) REFERENCES
+            "s;x".days ON DELETE CASCADE);
+        INSERT INTO "s;x".notes SELECT n, day, n FROM "s;x".days WHERE n <= 100;
+        CREATE TABLE public.days (id int PRIMARY KEY)"""
+    with postgres.server() as s:
+        s.createdb("app")
+        s.createdb("odd db")
+        s.sql("odd db", sql)
+        configure(place, s, "  pg: { type: postgres, url: 'URL', databases: [app, 'odd db'], split: "
+                            "64KiB }\n")
+        place.init()
+        place.salvor("backup", "pg", repo=False)
+        was = s.digests("odd db")
+        s.sql("odd db", 'DELETE FROM "s;x".days WHERE n % 3 = 0; CREATE TABLE young (id int PRIMARY KEY)')
+        place.says(ask(place, "pg.odd%20db", "--table", "days", status=2)["done"], "--schema")
+        place.says(ask(place, "pg", "--table", "young", status=2)["done"], "pg.DATABASE")
+        place.says(ask(place, "pg.odd%20db", "--table", "young", status=1)["done"], "no table")
+        found = ask(place, "pg.odd%20db", "--table", "days", "--schema", "s;x", "--apply", "--yes")
+        equal(missing(found), {"s;x.days": 3000, "s;x.notes": 33}, "missing")
+        equal(found["applied"]["put_back"], 3033, "put back")
+        now = s.digests("odd db")
+        now.pop("public.young")
+        equal(now, was, "put back")
+        place.salvor("undo", repo=False)
+        equal(s.sql("odd db", 'SELECT count(*) FROM "s;x".days'), "6000", "undone")
+
+
 # ---- tables that changed since ----
 
 @case(limit=60)
