@@ -10,6 +10,8 @@
 struct args {
     const char *snapshot, *at, *to, *part;
     bool dry_run, yes, without_keeping, partial, create_roles, without_roles, freeze;
+    struct str_list tables;
+    const char *schema;
 };
 
 static const struct option options[] = {
@@ -18,7 +20,7 @@ static const struct option options[] = {
     {"at", 0, OPTION_TEXT, offsetof(struct args, at), "TIME",
      "as of then: 2026-11-20, 14:03, yesterday, 3h ago"},
     {"to", 't', OPTION_TEXT, offsetof(struct args, to), "WHERE",
-     "into this directory, or this database (postgres:NAME)"},
+     "a directory, or a database as postgres:NAME"},
     {"path", 0, OPTION_TEXT, offsetof(struct args, part), "PATH", "only this and what is in it"},
     {"partial", 0, OPTION_FLAG, offsetof(struct args, partial), NULL,
      "partial snapshots count too"},
@@ -28,6 +30,10 @@ static const struct option options[] = {
      "do not ask; see CONFIRMATION in the manual"},
     {"without-keeping", 0, OPTION_FLAG, offsetof(struct args, without_keeping), NULL,
      "do not keep what is replaced: no undo"},
+    {"table", 0, OPTION_LIST, offsetof(struct args, tables), "TABLE",
+     "databases: only this one (or a pattern); repeatable"},
+    {"schema", 0, OPTION_TEXT, offsetof(struct args, schema), "NAME",
+     "with --table: into this schema"},
     {"create-roles", 0, OPTION_FLAG, offsetof(struct args, create_roles), NULL,
      "databases: make roles that the server lacks"},
     {"without-roles", 0, OPTION_FLAG, offsetof(struct args, without_roles), NULL,
@@ -197,8 +203,8 @@ static void result_database(const struct restore_plan *p, const struct restore_r
         printf("nothing was changed\n");
         return;
     }
-    printf("done: the database ");
-    print_safe(stdout, p->database);
+    printf("done: ");
+    print_safe(stdout, p->root);
     printf(" is restored, in %s\n", duration_human(r->duration, took));
     if (r->kept == NULL)
         return;
@@ -278,6 +284,8 @@ static int run(struct cli *c, void *argp, char **word, int n, struct err *e)
         .create_roles = a->create_roles,
         .without_roles = a->without_roles,
         .freeze = a->freeze,
+        .tables = a->tables,
+        .schema = a->schema,
         .event = event,
         .event_arg = &shown,
     };

@@ -107,6 +107,8 @@ struct restore_options {
     bool create_roles;      /* those that the server lacks */
     bool without_roles;     /* leave owners and rights away */
     bool freeze;            /* in place: gate writes before anything else */
+    struct str_list tables; /* only these: names or patterns; the caller's. Nothing is replaced */
+    const char *schema;     /* that they go to, made when missing; NULL: their own */
     target_event_fn *event; /* each entry; may be NULL */
     void *event_arg;
 };

@@ -170,7 +170,13 @@ static int fill_plan(struct job *j, const char *resource, const struct restore_o
         rc = choose_snapshot(j, resource, o, p, e);
     if (rc < 0)
         return rc;
-    if (restore_into_postgres(p->type, o->to)) {
+    bool database = restore_into_postgres(p->type, o->to);
+    if (!database && (o->tables.n > 0 || o->create_roles || o->without_roles || o->freeze))
+        return err_set(
+            e, ERR_USAGE,
+            "--table, --create-roles, --without-roles and --freeze are for restores into "
+            "a database");
+    if (database) {
         if (p->part != NULL)
             return err_set(e, ERR_USAGE, "--path is for files; restore them with --to DIR");
         rc = postgres_plan(j, o, p, e);

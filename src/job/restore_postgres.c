@@ -162,6 +162,33 @@ static void note(struct restore_plan *plan, const struct postgres_outlook *look,
         str_list_add(&plan->notes, "if the application is not well afterwards, it is led back");
 }
 
+static int plan_tables(const struct restore_options *o, struct restore_plan *plan, struct err *e)
+{
+    struct restore_postgres *p = plan->postgres;
+    struct postgres_restore r = options_of(p, o);
+    _cleanup_(str_list_release) struct str_list names = {0};
+    bool there = false;
+    if (o->to == NULL && o->schema == NULL)
+        return err_set(e, ERR_USAGE,
+                       "tables are not restored over those that are there; name a schema of their "
+                       "own with --schema, or another database with --to");
+    if (!p->outlook.exists)
+        return err_set(e, ERR_NOT_FOUND, "there is no database %s to restore tables into; make it",
+                       p->database);
+    int rc = target_postgres_tables_look(&r, &o->tables, o->schema, &names, &there, e);
+    if (rc < 0)
+        return rc;
+    plan->in_place = false;
+    plan->target_empty = true; /* what is there already is refused */
+    plan->tables = names.n;
+    plan->database = str_dup(p->database);
+    plan->root = o->schema != NULL
+                     ? str_fmt("the schema %s of the database %s", o->schema, p->database)
+                     : str_fmt("the database %s", p->database);
+    note_list(plan, "tables: ", &names);
+    return 0;
+}
+
 int postgres_plan(struct job *j, const struct restore_options *o, struct restore_plan *plan,
                   struct err *e)
 {
@@ -181,6 +208,10 @@ int postgres_plan(struct job *j, const struct restore_options *o, struct restore
         rc = target_postgres_ready(&r, &p->outlook, e);
     if (rc < 0)
         return rc;
+    if (o->tables.n > 0)
+        return plan_tables(o, plan, e);
+    if (o->schema != NULL)
+        return err_set(e, ERR_USAGE, "--schema goes with --table");
     const struct postgres_outlook *look = &p->outlook;
     plan->target_empty = !look->exists || look->empty;
     if (!plan->in_place && !plan->target_empty)
@@ -415,7 +446,10 @@ int postgres_carry_out(struct job *j, const struct restore_plan *plan,
     }
     progress_reset(&j->progress);
     atomic_store(&j->progress.bytes_total, plan->bytes);
-    if (plan->in_place) {
+    if (o->tables.n > 0) {
+        rc = target_postgres_tables(&w.restore, &o->tables, o->schema, e);
+        out->created = rc == 0 ? plan->tables : 0;
+    } else if (plan->in_place) {
         rc = in_place(&w, e);
     } else {
         rc = target_postgres_new(&w.restore, e);

@@ -142,6 +142,22 @@ _warn_unused_ int target_postgres_part_load(struct postgres_part *p, const struc
 /* Drops the database. NULL is allowed. */
 void target_postgres_part_free(struct postgres_part *p);
 
+/* ---- some tables ---- */
+
+/* Which tables the patterns mean ("t", "s.t", with * and ?): appended to *names; and whether the
+ * schema is in the destination already. ERR_NOT_FOUND names a pattern that means none. */
+_warn_unused_ int target_postgres_tables_look(const struct postgres_restore *r,
+                                              const struct str_list *patterns, const char *schema,
+                                              struct str_list *names, bool *schema_there,
+                                              struct err *e);
+/* Restores them, and partitions and children of them, into r->database, which is there; into
+ * `schema`, made when missing, or their own (NULL). With their keys, indexes and policies, without
+ * triggers and keys to other tables. ERR_EXISTS when one is there already. On failure what came is
+ * taken away again. */
+_warn_unused_ int target_postgres_tables(const struct postgres_restore *r,
+                                         const struct str_list *patterns, const char *schema,
+                                         struct err *e);
+
 /* ---- in place ---- */
 
 /* A name that no database has: "<database>_<word>_20261121_085300". The caller frees it. */

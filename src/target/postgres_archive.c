@@ -260,21 +260,21 @@ int archive_restore(const struct archive *a, enum archive_section section, struc
         argv[n++] = "-L";
         argv[n++] = chosen;
     }
-    bool whole = section == ARCHIVE_DATA;
+    bool feeding = section == ARCHIVE_DATA && !a->whole;
     if (section == ARCHIVE_POST_DATA && r->workers > 1)
         argv[n++] = jobs;
-    if (!whole)
+    if (!feeding)
         argv[n++] = a->head;
     _cleanup_free_ const char **variables = mem_array(env.n + 1, sizeof *variables);
     for (size_t i = 0; i < env.n; i++)
         variables[i] = env.s[i];
     struct proc_options o = {.argv = argv,
                              .env = variables,
-                             .in = whole ? PROC_IN_FEED : PROC_IN_NULL,
+                             .in = feeding ? PROC_IN_FEED : PROC_IN_NULL,
                              .out = PROC_OUT_NULL};
     _cleanup_(proc_freep) struct proc *child = NULL;
     rc = proc_start(&o, &child, e);
-    if (rc == 0 && whole)
+    if (rc == 0 && feeding)
         rc = feed(a, child, -1, e);
     return rc < 0 ? rc : judge(child, e);
 }

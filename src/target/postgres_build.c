@@ -77,11 +77,14 @@ static void apply_properties(const struct postgres_restore *r, struct pg *beside
 
 /* ---- checking ---- */
 
-static int check_count(struct pg *p, const struct postgres_table *t, struct err *e)
+int check_count(struct pg *p, const struct postgres_table *t, const char *schema, struct err *e)
 {
+    if (!t->has_rows || t->split > 0 || (t->kind != 'r' && t->kind != 'u'))
+        return 0;
     _cleanup_(buf_release) struct buf sql = BUF_INIT(BUF_TEXT);
     _cleanup_free_ char *count = NULL;
-    pg_format(&sql, "SELECT pg_catalog.count(*) FROM ONLY %I.%I", t->schema, t->name);
+    pg_format(&sql, "SELECT pg_catalog.count(*) FROM ONLY %I.%I",
+              schema != NULL ? schema : t->schema, t->name);
     int rc = pg_value(p, buf_str(&sql), NULL, 0, &count, e);
     if (rc == 0 && strtoull(count, NULL, 10) != t->rows)
         rc = err_set(e, ERR_CORRUPT, "table %s.%s has %s rows now, and had %llu in the backup",
@@ -93,11 +96,8 @@ static int check_count(struct pg *p, const struct postgres_table *t, struct err 
 static int check_counts(const struct postgres_restore *r, struct pg *p, struct err *e)
 {
     int rc = 0;
-    for (size_t i = 0; rc == 0 && i < r->manifest->ntable; i++) {
-        const struct postgres_table *t = &r->manifest->table[i];
-        if (t->has_rows && t->split == 0 && (t->kind == 'r' || t->kind == 'u'))
-            rc = check_count(p, t, e);
-    }
+    for (size_t i = 0; rc == 0 && i < r->manifest->ntable; i++)
+        rc = check_count(p, &r->manifest->table[i], NULL, e);
     return rc;
 }
 
@@ -113,7 +113,7 @@ static int fill(const struct postgres_restore *r, const struct archive *a, const
         rc = archive_restore(a, ARCHIVE_PRE_DATA, p, NULL, e);
     phase(r, "data");
     if (rc == 0)
-        rc = load_data(a, name, NULL, e);
+        rc = load_data(a, name, &(struct load_choice){.dump = true, .split = true}, e);
     phase(r, "indexes");
     if (rc == 0)
         rc = archive_restore(a, ARCHIVE_POST_DATA, p, NULL, e);
@@ -124,19 +124,27 @@ static int fill(const struct postgres_restore *r, const struct archive *a, const
     return rc < 0 ? rc : pg_exec(p, "ANALYZE", e);
 }
 
-static int build(const struct postgres_restore *r, struct postgres_built *b, struct err *e)
+int build_begin(const struct postgres_restore *r, struct archive *a, struct postgres_built *b,
+                struct str_list *properties, struct err *e)
 {
-    _cleanup_(archive_close) struct archive a = {0};
-    _cleanup_(str_list_release) struct str_list properties = {0};
-    int rc = archive_open(&a, r, pg_version(b->beside) / 10000, e);
+    _cleanup_(str_list_release) struct str_list own = {0};
+    if (properties == NULL)
+        properties = &own;
+    int rc = archive_open(a, r, pg_version(b->beside) / 10000, e);
     if (rc == 0)
         rc = drop_abandoned(r, b->beside, e);
     if (rc == 0)
         rc = working_claim(b->beside, &b->name, e);
     if (rc == 0)
-        rc = archive_properties(&a, b->name, &properties, e);
-    if (rc == 0)
-        rc = create_database(r, b->beside, &properties, b->name, e);
+        rc = archive_properties(a, b->name, properties, e);
+    return rc < 0 ? rc : create_database(r, b->beside, properties, b->name, e);
+}
+
+static int build(const struct postgres_restore *r, struct postgres_built *b, struct err *e)
+{
+    _cleanup_(archive_close) struct archive a = {0};
+    _cleanup_(str_list_release) struct str_list properties = {0};
+    int rc = build_begin(r, &a, b, &properties, e);
     if (rc == 0)
         rc = fill(r, &a, b->name, e);
     if (rc == 0)
@@ -144,8 +152,8 @@ static int build(const struct postgres_restore *r, struct postgres_built *b, str
     return rc;
 }
 
-static int prepare(const struct postgres_restore *r, struct postgres_restore *own,
-                   struct pg *beside, struct err *e)
+int build_prepare(const struct postgres_restore *r, struct postgres_restore *own, struct pg *beside,
+                  struct err *e)
 {
     struct postgres_outlook o;
     *own = *r;
@@ -174,7 +182,7 @@ int target_postgres_build(const struct postgres_restore *r, struct postgres_buil
     *out = (struct postgres_built){.server = r->server};
     int rc = target_connect_beside(r->server, r->database, &out->beside, e);
     if (rc == 0)
-        rc = prepare(r, &own, out->beside, e);
+        rc = build_prepare(r, &own, out->beside, e);
     if (rc == 0)
         rc = build(&own, out, e);
     if (rc < 0)

@@ -36,6 +36,7 @@ struct archive {
     char *program; /* pg_restore */
     char *dir;     /* private directory for what follows; removed at the end */
     char *head;    /* file: the dump's beginning, with its table of contents */
+    bool whole;    /* head is all of the dump */
     char *list;    /* text of the table of contents, as pg_restore --list prints it */
     bool lenient;  /* go on after an error; it is told at the end */
 };
@@ -71,10 +72,26 @@ char *statement_rename_database(const char *statement, const char *name);
 bool statement_names(const char *p, const char *name);
 
 /* ---- postgres_load.c: data of split tables and of the dump, side by side ---- */
-/* `chosen` as in archive_restore; "": nothing of the dump. */
-_warn_unused_ int load_data(const struct archive *a, const char *database, const char *chosen,
-                            struct err *e);
+struct load_choice {
+    bool dump;          /* what is in the dump */
+    const char *lines;  /* of it only this: a file of archive_choose; may be NULL */
+    bool split;         /* split tables */
+    const bool *table;  /* of them only these, by their place in the manifest; NULL: all */
+    const char *schema; /* that they are in; NULL: their own */
+};
+_warn_unused_ int load_data(const struct archive *a, const char *database,
+                            const struct load_choice *c, struct err *e);
 /* ---- postgres_build.c ---- */
+/* Looks, sees that all is ready, makes missing roles; *own is r with what was found out. */
+_warn_unused_ int build_prepare(const struct postgres_restore *r, struct postgres_restore *own,
+                                struct pg *beside, struct err *e);
+/* Opens the dump and creates a working database. `properties` (may be NULL) gets what
+ * archive_properties says. */
+_warn_unused_ int build_begin(const struct postgres_restore *r, struct archive *a,
+                              struct postgres_built *b, struct str_list *properties, struct err *e);
+/* Whether a table has the rows that it had. `schema` NULL: its own. */
+_warn_unused_ int check_count(struct pg *p, const struct postgres_table *t, const char *schema,
+                              struct err *e);
 /* Renames what was built, and gives it its own comment; in a transaction of the caller's. */
 _warn_unused_ int built_take_name(struct postgres_built *b, const char *name, struct err *e);
 

@@ -15,7 +15,7 @@ struct load {
     const struct archive *archive;
     const struct postgres_restore *restore;
     const char *database;
-    const char *chosen;
+    const struct load_choice *choice;
 };
 
 struct load_item {
@@ -40,11 +40,12 @@ static int copy_table(const struct load *l, struct pg *p, const struct postgres_
                       struct err *e)
 {
     _cleanup_(buf_release) struct buf sql = BUF_INIT(BUF_TEXT);
-    postgres_copy_sql(t, NULL, &sql);
+    const char *schema = l->choice->schema != NULL ? l->choice->schema : t->schema;
+    postgres_copy_sql(t, schema, &sql);
     buf_adds(&sql, " WITH (FREEZE)");
     uint64_t rows = 0;
-    int rc = pg_execf(p, e, "SET synchronous_commit = off; BEGIN; TRUNCATE ONLY %I.%I", t->schema,
-                      t->name);
+    int rc =
+        pg_execf(p, e, "SET synchronous_commit = off; BEGIN; TRUNCATE ONLY %I.%I", schema, t->name);
     for (unsigned i = 1; rc == 0 && i <= t->parts; i++) {
         _cleanup_free_ char *path = postgres_part_path(t->split, i);
         rc = copy_part(l, p, buf_str(&sql), path, &rows, e);
@@ -69,7 +70,7 @@ static int load_item(void *item, void *arg, struct err *e)
         return rc;
     if (i->table != NULL)
         return copy_table(l, p, i->table, e);
-    return archive_restore(l->archive, ARCHIVE_DATA, p, l->chosen, e);
+    return archive_restore(l->archive, ARCHIVE_DATA, p, l->choice->lines, e);
 }
 
 static int by_bytes(const void *a, const void *b)
@@ -86,17 +87,18 @@ static uint64_t size_of(const struct target_content *c, const char *path)
     return 0;
 }
 
-int load_data(const struct archive *a, const char *database, const char *chosen, struct err *e)
+int load_data(const struct archive *a, const char *database, const struct load_choice *c,
+              struct err *e)
 {
     const struct postgres_restore *r = a->restore;
     const struct postgres_manifest *m = r->manifest;
-    struct load l = {.archive = a, .restore = r, .database = database, .chosen = chosen};
+    struct load l = {.archive = a, .restore = r, .database = database, .choice = c};
     _cleanup_free_ struct load_item *item = mem_array(m->ntable + 1, sizeof *item);
     size_t n = 0;
-    if (chosen == NULL || *chosen != '\0')
+    if (c->dump)
         item[n++] = (struct load_item){.bytes = size_of(r->content, m->dump)};
     for (size_t i = 0; i < m->ntable; i++)
-        if (m->table[i].split > 0)
+        if (c->split && m->table[i].split > 0 && (c->table == NULL || c->table[i]))
             item[n++] = (struct load_item){.table = &m->table[i], .bytes = m->table[i].bytes};
     qsort(item, n, sizeof *item, by_bytes); /* the longest first, so that none is left over */
 

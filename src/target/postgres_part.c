@@ -190,6 +190,9 @@ int target_postgres_part_load(struct postgres_part *p, const struct str_list *na
     if (dumped.n > 0)
         rc = archive_choose(&archive, is_data_of, &dumped, &chosen, e);
     if (rc == 0)
-        rc = load_data(&archive, p->restore.database, chosen != NULL ? chosen : "", e);
+        rc =
+            load_data(&archive, p->restore.database,
+                      &(struct load_choice){.dump = chosen != NULL, .lines = chosen, .split = true},
+                      e);
     return rc;
 }

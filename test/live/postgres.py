@@ -279,7 +279,7 @@ class Server:
             env=None):
         """One of the server's own programs against it; what it wrote."""
         if isinstance(input, str):
-            input = input.encode()
+            input = input.encode(errors="surrogateescape")  # as it came out
         more = dict(_plain_env(), **self.env(db, user), **(env or {}))
         return run(self.bin / program, *args, input=input, env=more, limit=limit)
 
@@ -318,7 +318,7 @@ class Server:
         """Table to the digest of its rows, whatever their order."""
         tables = self.sql(db, "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c "
                               "JOIN pg_namespace n ON n.oid = c.relnamespace "
-                              "WHERE c.relkind IN ('r', 'm', 'p') AND n.nspname !~ '^pg_' "
+                              "WHERE c.relkind IN ('r', 'm', 'p') AND c.relispopulated AND n.nspname !~ '^pg_' "
                               "AND n.nspname <> 'information_schema' ORDER BY 1").splitlines()
         found = {}
         for table in tables:
