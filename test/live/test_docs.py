@@ -174,13 +174,16 @@ def compare(step, output):
 @case(limit=240)
 def commands(place):
     """README.md and then doc/guide.md, which goes on where it ends."""
-    shell = Shell(place)
-    for name in ("README.md", "doc/guide.md"):
-        steps = steps_of(ROOT / name)
-        if len(steps) < 10:
-            raise Failed(f"{name} has only {len(steps)} commands: are they marked `console`?")
-        for step in steps:
-            compare(step, shell.run(step))
+    with postgres.server() as server:
+        shell = Shell(place)
+        shell.env |= {k: str(v) for k, v in server.env().items() if k != "PGDATABASE"}
+        shell.env["PATH"] += f":{server.bin}"
+        for name in ("README.md", "doc/guide.md"):
+            steps = steps_of(ROOT / name)
+            if len(steps) < 10:
+                raise Failed(f"{name} has only {len(steps)} commands: are they marked `console`?")
+            for step in steps:
+                compare(step, shell.run(step))
 
 
 @case()

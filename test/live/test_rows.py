@@ -523,7 +523,7 @@ def five_thousand_of_millions(place):
             CASCADE);
         INSERT INTO users SELECT i, md5(i::text), jsonb_build_object('i', i, 'x', md5((2 * i)::text))
             FROM generate_series(1, %d) i;
-        INSERT INTO orders SELECT i, 1 + i * 7919 %% %d, md5(i::text) FROM generate_series(1, %d) i;
+        INSERT INTO orders SELECT i, 1 + i::bigint * 7919 %% %d, md5(i::text) FROM generate_series(1, %d) i;
         INSERT INTO sessions SELECT md5(i::text), i FROM generate_series(1, %d, 2) i;
         CREATE INDEX ON orders (u); CREATE INDEX ON sessions (u); ANALYZE;
         """ % (total, total, total // 2, total)
