@@ -158,12 +158,12 @@ static int note(struct outcome *o, const struct config_resource *r, int rc, cons
     o->n++;
     if (rc == 0) /* whatever a step that was got over left in `e` */
         return 0;
-    str_list_add(e->code == ERR_PARTIAL ? &o->partial : &o->failed, r->name);
+    str_list_add(rc == ERR_PARTIAL ? &o->partial : &o->failed, r->name);
     /* A table that somebody has locked is no reason to leave the others out; the repository is. */
-    bool stop = e->code == ERR_CANCELLED || (e->code == ERR_LOCKED && r->type != RESOURCE_POSTGRES);
-    if (stop || o->first.code == 0 || (o->first.code == ERR_PARTIAL && e->code != ERR_PARTIAL))
+    bool stop = rc == ERR_CANCELLED || (rc == ERR_LOCKED && r->type != RESOURCE_POSTGRES);
+    if (stop || o->first.code == 0 || (o->first.code == ERR_PARTIAL && rc != ERR_PARTIAL))
         o->first = *e;
-    return stop ? e->code : 0;
+    return stop ? rc : 0;
 }
 
 /* A resource, or each of its databases. */

@@ -2,7 +2,7 @@
 (issue: Shows 7)."""
 import shutil
 
-from live import Failed, bytes_of, case, change, check, counts, fill, main, same
+from live import FULL, Failed, bytes_of, case, change, check, counts, fill, main, same
 
 
 class Template:
@@ -68,10 +68,29 @@ def every_call(place, kind, *words):
     print(f"{' '.join(map(str, words))}: {tried} calls failed once ({kind}), {failed} runs failed")
 
 
+@case(limit=90)
+def backup_goes_on_after_every_crash(place):
+    """Killed before each of its calls in turn: the next one is done, whatever it finds half-made."""
+    template = Template(place)
+    number, killed = 0, -9
+    while killed == -9:
+        number += 1
+        template.reset()
+        killed = place.salvor("backup", "./tree", status=(0, -9), env={
+            "SALVOR_STORE_FAULT": f"{number}:crash"}).status
+        made = place.backup("./tree")
+        check(made["snapshot"] and not made["partial"], f"call {number}: {made}")
+    check(number > 20, f"only {number} calls")
+    place.clean()
+
+
 def define(name, *words):
     for kind in ("transient", "final", "short", "lost-reply", "crash", "crash-after"):
         def run(place, kind=kind):
-            every_call(place, kind, *[w.replace("OUT", str(place.root / "out")) for w in words])
+            (place.root / "second").write_text("second passphrase\n")
+            every_call(place, kind, *[w.replace("OUT", str(place.root / "out"))
+                                      .replace("SECOND", str(place.root / "second"))
+                                      for w in words])
         run.__name__ = f"{name}_{kind}".replace("-", "_")
         case(limit=120, full=1800)(run)
 
@@ -80,5 +99,12 @@ define("backup", "backup", "./tree")
 define("restore", "restore", "tree", "--to", "OUT")
 define("forget", "forget", "tree", "--keep-last", "1")
 define("prune", "prune", "--waste-limit", "0.1%")
+if FULL:
+    define("verify", "verify", "--read-data")
+    define("list", "list")
+    define("dump", "dump", "latest", "/tree/manifest.json")
+    define("repair", "repair", "index")
+    define("key", "key", "add", "--new-password-file", "SECOND")
+    define("unlock", "unlock")
 
 main()
