@@ -158,7 +158,9 @@ int build_prepare(const struct postgres_restore *r, struct postgres_restore *own
     struct postgres_outlook o;
     *own = *r;
     own->workers = r->workers > 0 ? r->workers : (unsigned)cpu_count();
-    int rc = target_postgres_look(r, &o, e);
+    int rc = working_alone(beside, r->database, e);
+    if (rc == 0)
+        rc = target_postgres_look(r, &o, e);
     if (rc < 0)
         return rc;
     rc = target_postgres_ready(r, &o, e);

@@ -89,6 +89,19 @@ int working_claim(struct pg *beside, char **name, struct err *e)
     return rc;
 }
 
+int working_alone(struct pg *beside, const char *database, struct err *e)
+{
+    _cleanup_(buf_release) struct buf sql = BUF_INIT(BUF_TEXT);
+    _cleanup_free_ char *got = NULL;
+    pg_format(&sql, "SELECT pg_catalog.pg_try_advisory_lock(%d, pg_catalog.hashtext(%L))",
+              (int)CLAIM + 1, database);
+    int rc = pg_value(beside, buf_str(&sql), NULL, 0, &got, e);
+    if (rc == 0 && !str_eq(got, "t"))
+        rc = err_set(e, ERR_LOCKED, "another restore into %s on %s is under way; wait for its end",
+                     database, pg_where(beside));
+    return rc;
+}
+
 /* A database with a subscription cannot be dropped, and a restored one must not take the slot of
  * the original with it. */
 static int drop_subscriptions(const struct pg_server *s, struct pg *beside, const char *name,

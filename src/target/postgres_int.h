@@ -25,6 +25,9 @@ void target_name_some(const struct str_list *l, struct buf *out);
 _warn_unused_ int working_abandoned(struct pg *beside, struct str_list *out, struct err *e);
 /* A new one's name, held by this connection against being taken for abandoned. */
 _warn_unused_ int working_claim(struct pg *beside, char **name, struct err *e);
+/* ERR_LOCKED when another restore into `database` is under way; holds it as long as the connection
+ * lives. */
+_warn_unused_ int working_alone(struct pg *beside, const char *database, struct err *e);
 /* Drops a database and what forbids it: sessions, subscriptions. */
 _warn_unused_ int working_drop(const struct pg_server *s, struct pg *beside, const char *name,
                                struct err *e);

@@ -403,6 +403,32 @@ INSERT INTO shop.events SELECT date '2020-06-01' + i % 500, 'e' || i FROM genera
 
 
 @case(limit=60)
+def by_address(place):
+    """Without a configuration: the address says where it goes back to, and undo remembers it."""
+    with postgres.server() as s:
+        s.createdb("app")
+        s.sql("app", SMALL)
+        place.init()
+        place.backup(s.url("app"))
+        s.sql("app", "DELETE FROM t")
+        done = place.salvor("restore", "app", "--yes", env=UNATTENDED, status=2)
+        place.says(done, "--to")
+        place.salvor("restore", s.url("app"), "--dry-run")
+        equal(s.sql("app", "SELECT count(*) FROM t"), "0", "rows after a dry run")
+        place.salvor("restore", s.url("app"), status=5)
+        place.salvor("restore", s.url("app"), "--yes", env=UNATTENDED)
+        equal(s.sql("app", "SELECT count(*) FROM t"), "20000", "rows")
+        place.salvor("undo", "app")
+        equal(s.sql("app", "SELECT count(*) FROM t"), "0", "rows after undo")
+        # The raw files, and from a place that is not there.
+        out = place.restore("app")
+        check((out / "app.dump").exists(), "the dump")
+        done = place.salvor("restore", "app", "--to", "postgres://127.0.0.1:1/x", status=1)
+        place.says(done, "127.0.0.1")
+        nothing_left(place, s)
+
+
+@case(limit=60)
 def some_tables(place):
     with postgres.server() as s:
         ready(place, s, TABLES)
