@@ -207,18 +207,32 @@ void options_release(const struct option_set *s)
             str_list_release((struct str_list *)(void *)((char *)s->into + s->option[i].offset));
 }
 
+enum { LEFT_MOST = 64 };
+
+/* "-s, --snapshot ID"; its length. */
+static int option_words(const struct option *o, char out[LEFT_MOST])
+{
+    char letter[8] = "    ";
+    if (o->letter != 0)
+        (void)snprintf(letter, sizeof letter, "-%c, ", o->letter);
+    bool optional = o->kind == OPTION_SHARE_OF;
+    return snprintf(out, LEFT_MOST, "%s--%s%s%s%s", letter, o->name,
+                    o->value == NULL ? ""
+                    : optional       ? "[="
+                                     : " ",
+                    o->value == NULL ? "" : o->value, optional ? "]" : "");
+}
+
 void options_help(const struct option *o, size_t n, struct buf *out)
 {
+    char left[LEFT_MOST];
+    int width = 0;
     for (size_t i = 0; i < n; i++) {
-        char left[64], letter[8] = "    ";
-        if (o[i].letter != 0)
-            (void)snprintf(letter, sizeof letter, "-%c, ", o[i].letter);
-        bool optional = o[i].kind == OPTION_SHARE_OF;
-        (void)snprintf(left, sizeof left, "%s--%s%s%s%s", letter, o[i].name,
-                       o[i].value == NULL ? ""
-                       : optional         ? "[="
-                                          : " ",
-                       o[i].value == NULL ? "" : o[i].value, optional ? "]" : "");
-        buf_addf(out, "  %-29s %s\n", left, o[i].help);
+        int len = option_words(&o[i], left);
+        width = len > width ? len : width;
+    }
+    for (size_t i = 0; i < n; i++) {
+        (void)option_words(&o[i], left);
+        buf_addf(out, "  %-*s  %s\n", width, left, o[i].help);
     }
 }
