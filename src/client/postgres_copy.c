@@ -5,9 +5,10 @@
 #include <string.h>
 
 enum {
-    PUT_MOST = 1 << 18,    /* handed to libpq at once: it keeps a copy until it is sent */
-    MOVE_BYTES = 1 << 18,  /* from a stream at once */
-    LISTEN_BYTES = 1 << 20 /* how much is sent before we listen for a complaint */
+    PUT_MOST = 1 << 18,     /* handed to libpq at once: it keeps a copy until it is sent */
+    MOVE_BYTES = 1 << 18,   /* from a stream at once */
+    LISTEN_BYTES = 1 << 20, /* how much is sent before we listen for a complaint */
+    ASK_BYTES = 256 << 20,  /* and before we ask anyway: sending, libpq may have heard it */
 };
 
 /* Sends a COPY statement and waits until the server is ready for it. */
@@ -130,7 +131,8 @@ int pg_copy_in(struct pg *p, const char *sql, struct err *e)
     int rc = begin(p, sql, PGRES_COPY_IN, e);
     if (rc == 0)
         p->doing = PG_COPY_IN;
-    p->put = 0;
+    p->put = p->unasked = 0;
+    p->listen_at = LISTEN_BYTES;
     p->heard = false;
     return rc;
 }
@@ -146,6 +148,7 @@ static int ended_early(struct pg *p, struct err *e)
  * throws it away: that could be hours. So where something comes that is no notice, we ask. */
 static int listen_to(struct pg *p, struct err *e)
 {
+    p->unasked += p->put;
     p->put = 0;
     struct pollfd fd = {.fd = PQsocket(p->conn), .events = POLLIN};
     if (poll(&fd, 1, 0) > 0)
@@ -153,8 +156,13 @@ static int listen_to(struct pg *p, struct err *e)
     unsigned notices = p->notices;
     (void)PQisBusy(p->conn); /* takes the notices in what we heard */
     bool only_notices = notices != p->notices;
-    if (!p->heard || only_notices || !pg_has_given_up(p)) {
+    if (only_notices)
         p->heard = false;
+    if (!p->heard && p->unasked < ASK_BYTES)
+        return 0;
+    p->unasked = 0;
+    if (!pg_has_given_up(p)) { /* or not yet */
+        p->listen_at *= p->heard ? 2 : 1;
         return 0;
     }
     (void)PQputCopyEnd(p->conn, "salvor has seen the error"); /* the server ignores it */
@@ -166,7 +174,8 @@ int pg_copy_put(struct pg *p, const void *data, size_t len, struct err *e)
     const char *at = data;
     if (p->doing != PG_COPY_IN)
         return err_set(e, ERR_INTERNAL, "%s: data without a COPY", p->where);
-    while (len > 0) {
+    int rc = pg_interrupted(p, e);
+    while (rc == 0 && len > 0) {
         int piece = len < PUT_MOST ? (int)len : PUT_MOST;
         int taken = PQputCopyData(p->conn, at, piece);
         if (taken < 0)
@@ -175,25 +184,25 @@ int pg_copy_put(struct pg *p, const void *data, size_t len, struct err *e)
             at += piece;
             len -= (size_t)piece;
         }
-        int rc = pg_flush(p, e);
+        rc = pg_flush(p, e);
         if (rc == 0 && taken == 0)
             rc = pg_pause(p, POLLOUT, e);
         p->put += taken > 0 ? (size_t)piece : 0;
-        if (rc == 0 && p->put >= LISTEN_BYTES)
+        if (rc == 0 && p->put >= p->listen_at)
             rc = listen_to(p, e);
-        if (rc != 0) {
-            p->doing = PG_IDLE;
-            return rc;
-        }
     }
-    return 0;
+    if (rc != 0)
+        p->doing = PG_IDLE;
+    return rc;
 }
 
 int pg_copy_end(struct pg *p, struct err *e)
 {
     if (p->doing != PG_COPY_IN)
         return err_set(e, ERR_INTERNAL, "%s: the end of a COPY that was not begun", p->where);
-    int rc, taken;
+    int taken, rc = pg_interrupted(p, e); /* before, not after, it is the server's */
+    if (rc != 0)
+        return rc;
     while ((taken = PQputCopyEnd(p->conn, NULL)) == 0) {
         rc = pg_pause(p, POLLOUT, e);
         if (rc != 0)

@@ -38,7 +38,7 @@ static const struct meaning {
     {"55006", ERR_LOCKED, true, NULL},
     {"55P03", ERR_LOCKED, true, NULL},
     {"57014", ERR_IO, true, "somebody on the server cancelled it, or a limit of time there did"},
-    {"57P03", ERR_IO, true, "is it starting, or recovering?"},
+    {"57P03", ERR_IO, true, "try again when it has started or recovered"},
     {"57P", ERR_IO, true, NULL},
     {"XX001", ERR_CORRUPT, false,
      "the server's files are damaged: keep a copy of them as they are"},

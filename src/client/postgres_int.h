@@ -27,6 +27,8 @@ struct pg {
     enum pg_doing doing;
     uint64_t copied;  /* rows of the last COPY */
     size_t put;       /* bytes of this one since we last listened */
+    size_t listen_at; /* after so many */
+    size_t unasked;   /* bytes since we asked whether the server is at work still */
     bool heard;       /* something came from the server since then */
     unsigned notices; /* that the server has sent */
     PGresult *row;    /* of pg_rows_next, and its columns */
