@@ -271,6 +271,18 @@ static int carry_out(struct cli *c, struct job *j, const struct args *a,
     return printing.code != 0 ? printing.code : rc;
 }
 
+/* A server that is given by its address is reached by it, also to restore into it. */
+static int choose_resource(struct cli *c, char **word, char **name, struct err *e)
+{
+    int rc = cli_resource_name(c, word[0], name, e);
+    bool server = str_starts(word[0], "postgres:") || str_starts(word[0], "postgresql:");
+    if (rc < 0 || !server || config_resource_find(c->config, *name) != NULL)
+        return rc;
+    _cleanup_free_ const struct config_resource **added = NULL;
+    size_t n = 0;
+    return cli_resources(c, word, 1, NULL, &added, &n, e);
+}
+
 static int run(struct cli *c, void *argp, char **word, int n, struct err *e)
 {
     const struct args *a = argp;
@@ -305,7 +317,7 @@ static int run(struct cli *c, void *argp, char **word, int n, struct err *e)
     _cleanup_free_ char *resource = NULL;
     int rc = cli_open(c, &j, e);
     if (rc == 0 && n > 0)
-        rc = cli_resource_name(c, word[0], &resource, e);
+        rc = choose_resource(c, word, &resource, e);
     if (rc == 0)
         rc = job_restore_plan(j, resource, &o, &p, e);
     return rc < 0 ? rc : carry_out(c, j, a, &p, &o, e);

@@ -12,10 +12,12 @@ static int refuse_unattended(const struct restore_plan *p, bool yes, bool allowe
 {
     const char *missing = !yes && !allowed ? "both are" : !yes ? "--yes is" : "the variable is";
     return err_set(e, ERR_REFUSED,
-                   "refused: the restore of %s would replace what differs in %s, and there is no "
+                   "refused: the restore of %s would %s %s, and there is no "
                    "terminal to ask; unattended it needs --yes and, in the environment, %s=1 (%s "
-                   "missing); nothing was changed; --to a new directory needs neither",
-                   p->resource, p->root, consent, missing);
+                   "missing); nothing was changed; --to a new %s needs neither",
+                   p->resource,
+                   p->database != NULL ? "take the place of" : "replace what differs in", p->root,
+                   consent, missing, p->database != NULL ? "database" : "directory");
 }
 
 int confirm_change(const char *resource, const char *what, bool yes, struct err *e)
@@ -57,9 +59,13 @@ int confirm_restore(const struct restore_plan *p, bool yes, bool without_keeping
 
     _cleanup_free_ char *answer = NULL;
     (void)fflush(stdout);
-    fputs("This replaces what differs in ", stderr);
+    fputs(p->database != NULL ? "This takes the place of " : "This replaces what differs in ",
+          stderr);
     print_safe(stderr, p->root);
-    fputs(without_keeping ? " WITHOUT KEEPING IT.\n" : ".\n", stderr);
+    fputs(p->database != NULL ? ", which stays under another name.\n"
+          : without_keeping   ? " WITHOUT KEEPING IT.\n"
+                              : ".\n",
+          stderr);
     fputs("Type the resource's name (", stderr);
     print_safe(stderr, p->resource);
     int rc = ask_line(") to go on: ", &answer, e);

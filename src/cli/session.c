@@ -198,12 +198,9 @@ int cli_resource_name(struct cli *c, const char *word, char **out, struct err *e
     int rc = config_resource_from_address(word, NULL, &r, e);
     if (rc < 0)
         return rc;
-    /* A server is reached by its address, also to restore into it. */
-    if (r.type == RESOURCE_POSTGRES && config_resource_find(c->config, r.name) == NULL)
-        rc = add_resource(c->config, word, NULL, e);
     *out = take(r.name);
     config_resource_release(&r);
-    return rc;
+    return 0;
 }
 
 int cli_snapshot(struct job *j, const char *word, const struct snapshot **out, struct err *e)

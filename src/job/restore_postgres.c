@@ -250,6 +250,8 @@ static void on_phase(const char *what, void *arg)
 {
     struct job *j = arg;
     atomic_store(&j->progress.phase, what);
+    if (strcmp(what, "definitions") == 0) /* the dump's beginning was read to see what is in it */
+        atomic_store(&j->progress.bytes, 0);
 }
 
 /* For undo, before anything is changed. Without a ledger the restore goes on: it was said. */
