@@ -57,6 +57,8 @@ _warn_unused_ int cli_resource_name(struct cli *c, const char *word, char **out,
 _warn_unused_ int cli_snapshot(struct job *j, const char *word, const struct snapshot **out,
                                struct err *e);
 
+/* Adds which snapshot it is in which something was not found; returns the error's code. */
+int cli_hint_snapshot(const struct snapshot *s, struct err *e);
 /* A path in a snapshot as a person writes it: below content/ in one of ours; with a leading slash,
  * and in others, from the top. Without slashes at either end; the caller frees it. */
 char *cli_path(const struct snapshot *s, const char *word);

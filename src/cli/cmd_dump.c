@@ -16,7 +16,8 @@ static int run(struct cli *c, void *args, char **word, int n, struct err *e)
     if (rc < 0)
         return rc;
     _cleanup_free_ char *path = cli_path(s, word[1]);
-    return job_dump(j, s, path, STDOUT_FILENO, e);
+    rc = job_dump(j, s, path, STDOUT_FILENO, e);
+    return rc == ERR_NOT_FOUND ? cli_hint_snapshot(s, e) : rc;
 }
 
 const struct command cmd_dump = {

@@ -73,7 +73,10 @@ int cli_open(struct cli *c, struct job **out, struct err *e)
         if (rc != ERR_PASSPHRASE)
             return rc;
         if (!p.asked || tried == PASSPHRASE_TRIES)
-            return err_hint(e, "it came from %s", p.origin);
+            return err_hint(e,
+                            "it came from %s; give the right one by -p FILE, SALVOR_PASSWORD_FILE, "
+                            "or password_file in the configuration",
+                            p.origin);
         log_notice("that is not the passphrase of %s; try again", c->config->repository.url);
         rc = 0;
     }
@@ -211,6 +214,15 @@ int cli_snapshot(struct job *j, const char *word, const struct snapshot **out, s
     if (rc == 0)
         *out = &j->snapshots.s[i];
     return rc;
+}
+
+int cli_hint_snapshot(const struct snapshot *s, struct err *e)
+{
+    char id[ID_SHORT + 1];
+    const char *resource = snapshot_tag(s, "resource");
+    (void)id_short(&s->id, id);
+    return err_hint(e, "snapshot %s is one of %s; `salvor show %s -R` lists what is in it", id,
+                    resource != NULL ? resource : "another program", id);
 }
 
 char *cli_path(const struct snapshot *s, const char *word)

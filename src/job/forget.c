@@ -144,8 +144,9 @@ static int decide_by_rules(struct forget *f, struct err *e)
         for (size_t k = 0; k < seen.n && !any; k++)
             any = config_name_covers(o->resources[i], seen.s[k]);
         if (!any)
-            return err_set(e, ERR_NOT_FOUND, "no snapshot of a resource %s in %s", o->resources[i],
-                           store_address(f->job->store));
+            return err_set(e, ERR_NOT_FOUND,
+                           "no snapshot of a resource %s in %s; `salvor list` shows what there is",
+                           o->resources[i], store_address(f->job->store));
         if (rules(f, o->resources[i]) == NULL)
             return err_set(
                 e, ERR_USAGE,

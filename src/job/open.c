@@ -91,7 +91,8 @@ static int open_store(const struct config *c, struct store **out, struct err *e)
 {
     int rc = job_open_store(c->repository.url, false, out, e);
     if (rc == ERR_NOT_FOUND)
-        err_hint(e, "check the address, or make a repository there with `salvor init`");
+        err_hint(e, "if it is on a disk or share that should be mounted, mount it; else check the "
+                    "address, or make a repository there with `salvor init`");
     return rc;
 }
 

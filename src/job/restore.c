@@ -14,6 +14,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define KEEP_SUFFIX ".pre-restore"
 
@@ -184,6 +185,11 @@ static int fill_plan(struct job *j, const char *resource, const struct restore_o
         rc = path_absolute(o->to, &p->root, e);
         if (rc == 0)
             rc = target_is_empty(p->root, &p->target_empty, e);
+        struct stat st;
+        if (rc == 0 && stat(p->root, &st) == 0 && !S_ISDIR(st.st_mode))
+            rc =
+                err_set(e, ERR_EXISTS,
+                        "cannot restore to %s: it is not a directory; name one with --to", p->root);
     } else {
         rc = place_in_origin(j, p, e);
     }

@@ -89,7 +89,8 @@ static int check_names(const struct verify *v, struct err *e)
             known =
                 config_name_covers(v->options->resources[i], snapshot_tag(&l->s[k], "resource"));
         if (!known)
-            return err_set(e, ERR_NOT_FOUND, "no snapshot of a resource %s in %s",
+            return err_set(e, ERR_NOT_FOUND,
+                           "no snapshot of a resource %s in %s; `salvor list` shows what there is",
                            v->options->resources[i], store_address(v->job->store));
     }
     return 0;

@@ -242,10 +242,7 @@ static int search_failed(struct repo *r, const struct key_list *l, struct err *e
     if (l->damaged > 0)
         return err_set(e, l->why.code, "%s%s", l->why.msg,
                        l->n > 0 ? "; the other keys do not open with this passphrase" : "");
-    (void)err_set(e, ERR_PASSPHRASE,
-                  "no key of %s opens with this passphrase; check SALVOR_PASSWORD, "
-                  "SALVOR_PASSWORD_FILE or password_file in the configuration",
-                  address);
+    (void)err_set(e, ERR_PASSPHRASE, "no key of %s opens with this passphrase", address);
     if (l->n > KEYS_TRIED_MOST)
         (void)err_hint(e, "only the %d most recent of %zu keys were tried", KEYS_TRIED_MOST, l->n);
     return ERR_PASSPHRASE;

@@ -458,6 +458,8 @@ int store_local_new(const char *path, bool create, struct store **out, struct er
     _cleanup_free_ char *real = root >= 0 ? realpath(dir, NULL) : NULL;
     if (real == NULL) {
         (void)err_sys(e, errno, "cannot open the store %s", path);
+        if (e->code == ERR_DENIED)
+            return err_hint(e, "run as the user who owns the repository");
         return e->sys == ENOTDIR ? err_hint(e, "a store is a directory, not a file") : e->code;
     }
     struct local *l = mem_zero(sizeof *l);

@@ -364,6 +364,30 @@ def usage(place):
 
 
 @case()
+def mistakes_at_night(place):
+    """What, on what, why, and what next."""
+    small(place)
+    (place.data / "file").write_text("x")
+    for words, status, says in (
+            (["restore", "tree", "--to", "file"], 1, ("file", "not a directory", "--to")),
+            (["dump", "latest", "tree/nothing/at/all"], 1, ("nothing", "show", "tree")),
+            (["verify", "tre"], 1, ("tre", "salvor list")),
+            (["forget", "tre", "--keep-last", "1"], 1, ("tre", "salvor list"))):
+        place.says(place.salvor(*words, status=status), *says)
+    wrong = place.root / "wrong"
+    wrong.write_text("wrong")
+    wrong.chmod(0o600)
+    place.says(place.salvor("-p", wrong, "list", status=1), "it came from -p", "SALVOR_PASSWORD_FILE")
+    place.repo.rename(place.root / "away")
+    place.says(place.salvor("list", status=1), place.repo, "mount", "salvor init")
+    (place.root / "away").rename(place.repo)
+    place.without_root()
+    place.repo.chmod(0)
+    place.says(place.salvor("list", status=1), "permission denied", "owns")
+    place.repo.chmod(0o700)
+
+
+@case()
 def standard_output_is_full(place):
     small(place)
     done = place.run(["sh", "-c", '"$@" >/dev/full', "sh", SALVOR, "-r", place.repo, "list"],
