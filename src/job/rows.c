@@ -402,6 +402,8 @@ int job_rows(struct job *j, const struct rows_options *o, struct rows **out, str
     if (rc == 0)
         rc = o->from.url != NULL ? from_database(r, e) : from_snapshot(r, e);
     repo_unlock(j->repo);
+    if (rc == 0) /* somebody will think about what he sees: nothing must wait for that */
+        rc = pg_exec(r->production, "ROLLBACK", e);
     if (rc == 0)
         *out = take(r);
     return rc;

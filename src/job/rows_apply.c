@@ -49,8 +49,6 @@ static int refuse_rules(const struct rows *r, struct err *e)
 static int begin(struct rows *r, struct err *e)
 {
     int rc = refuse_rules(r, e);
-    if (rc == 0) /* of reading */
-        rc = pg_exec(r->production, "ROLLBACK", e);
     if (rc == 0)
         rc = pg_exec(r->production, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", e);
     if (rc == 0)
@@ -127,7 +125,7 @@ static int insert(struct rows *r, size_t i, struct err *e)
              pg_version(r->production) >= 100000 ? "OVERRIDING SYSTEM VALUE" : "",
              buf_str(&columns), i);
     (void)rows_columns_sql(&sql, t, ROWS_KEY, NULL);
-    buf_adds(&sql, " ON CONFLICT DO NOTHING RETURNING ");
+    buf_addf(&sql, "%s RETURNING ", t->deferrable ? "" : " ON CONFLICT DO NOTHING");
     (void)rows_columns_sql(&sql, t, ROWS_KEY, NULL);
     buf_addf(&sql, ") INSERT INTO " ROWS_DONE " SELECT * FROM done; ANALYZE " ROWS_DONE, i, i);
     int rc = pg_exec(r->production, buf_str(&sql), e);
@@ -156,9 +154,9 @@ static int look_after(struct apply *a, size_t i, struct err *e)
     buf_addf(&sql, "SELECT count(*) FROM " ROWS_PUT " AS p JOIN %s AS b ON ", i, t->only);
     rows_same_key_sql(&sql, t, "b", "p");
     buf_adds(&sql, " WHERE p.salvor_why IS NULL AND ");
-    rows_digest_sql(&sql, ROWS_MD5, t, ROWS_COMMON, "b");
+    rows_digest_sql(&sql, rows_own_digest(r->production), t, ROWS_COMMON, "b");
     buf_adds(&sql, " <> ");
-    rows_digest_sql(&sql, ROWS_MD5, t, ROWS_COMMON, "p");
+    rows_digest_sql(&sql, rows_own_digest(r->production), t, ROWS_COMMON, "p");
     rc = pg_value(r->production, buf_str(&sql), NULL, 0, &count, e);
     a->out->altered += rc == 0 && count != NULL ? strtoull(count, NULL, 10) : 0;
     return rc;

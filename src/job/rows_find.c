@@ -53,9 +53,8 @@ static int choose_digest(struct rows *r, struct err *e)
     if (rc < 0)
         return rc;
     r->plain_text = str_eq(a, b) && (str_eq(a, "UTF8") || str_eq(a, "SQL_ASCII"));
-    bool hash =
-        r->plain_text && pg_version(r->production) >= 110000 && pg_version(r->backup) >= 110000;
-    r->digest = hash ? ROWS_HASH : ROWS_MD5;
+    enum rows_digest own[] = {rows_own_digest(r->production), rows_own_digest(r->backup)};
+    r->digest = !r->plain_text ? ROWS_MD5_OF_UTF8 : own[0] == own[1] ? own[0] : ROWS_MD5;
     return 0;
 }
 

@@ -277,6 +277,21 @@ static void sort_sets(struct rows *r)
     r->cap = r->nset;
 }
 
+/* Rows that lost their reference are there: they stay as they are, and that is said. */
+static void note_emptied(struct rows *r)
+{
+    for (size_t i = 0; i < r->links.n; i++) {
+        const struct rows_link *l = &r->links.l[i];
+        const struct rows_set *parent = rows_set_of(r, l->parent);
+        if (!l->follows && parent != NULL && parent->missing > 0)
+            str_list_add_take(&r->report.notes,
+                              str_fmt("rows of %s.%s that referred to missing rows of %s are "
+                                      "there, without that reference (foreign key %s): they stay "
+                                      "so",
+                                      l->child_schema, l->child_name, parent->table.sql, l->name));
+    }
+}
+
 int rows_follow(struct rows *r, struct err *e)
 {
     int64_t *mark = mem_array(r->links.n + 1, sizeof *mark);
@@ -288,7 +303,9 @@ int rows_follow(struct rows *r, struct err *e)
             rc = follow_link(r, &r->links.l[i], &mark[i], &grew, e);
     }
     free(mark);
-    if (rc == 0)
+    if (rc == 0) {
+        note_emptied(r);
         sort_sets(r);
+    }
     return rc;
 }

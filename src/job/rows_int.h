@@ -55,6 +55,7 @@ struct rows_table {
     unsigned oid;
     char kind; /* 'r', 'p' */
     bool has_rules;
+    bool deferrable; /* a unique constraint of it is, so that the server takes no ON CONFLICT */
     struct rows_column *column;
     size_t ncolumn;
     size_t key[32]; /* places of the key's columns */
@@ -83,8 +84,11 @@ size_t rows_columns_sql(struct buf *out, const struct rows_table *t, enum rows_w
 struct rows_column *rows_table_column(const struct rows_table *t, const char *name);
 /* Condition that the keys of two aliases are equal. */
 void rows_same_key_sql(struct buf *out, const struct rows_table *t, const char *a, const char *b);
-/* How a digest of a row is made: one that both servers know. */
-enum rows_digest { ROWS_HASH, ROWS_MD5 };
+/* How a digest of a row is made. The first two are of the bytes that the server holds, which is
+ * the faster where one is compared with another of the same encoding; the first needs version 11.
+ */
+enum rows_digest { ROWS_HASH, ROWS_MD5, ROWS_MD5_OF_UTF8 };
+enum rows_digest rows_own_digest(const struct pg *p); /* for rows of one server */
 void rows_digest_sql(struct buf *out, enum rows_digest d, const struct rows_table *t,
                      enum rows_which which, const char *alias);
 

@@ -108,7 +108,7 @@ static int put_rows(struct rows *r, size_t i, size_t number, enum rows_digest di
 int rows_record_write(struct rows *r, const char *path, struct err *e)
 {
     _cleanup_(rows_file_release) struct rows_file f = {.fd = -1};
-    enum rows_digest digest = pg_version(r->production) >= 110000 ? ROWS_HASH : ROWS_MD5;
+    enum rows_digest digest = rows_own_digest(r->production);
     int rc = rows_file_open(&f, path, e);
     if (rc == 0)
         rc = put_head(r, digest, &f, e);

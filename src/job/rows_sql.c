@@ -96,6 +96,11 @@ void rows_same_key_sql(struct buf *out, const struct rows_table *t, const char *
     }
 }
 
+enum rows_digest rows_own_digest(const struct pg *p)
+{
+    return pg_version(p) >= 110000 ? ROWS_HASH : ROWS_MD5;
+}
+
 void rows_digest_sql(struct buf *out, enum rows_digest d, const struct rows_table *t,
                      enum rows_which which, const char *alias)
 {
@@ -109,6 +114,8 @@ void rows_digest_sql(struct buf *out, enum rows_digest d, const struct rows_tabl
                  "pg_catalog.hashtextextended(ROW(%s)::pg_catalog.text COLLATE pg_catalog.\"C\", "
                  "0)",
                  buf_str(&list));
+    else if (d == ROWS_MD5)
+        buf_addf(out, "pg_catalog.md5(ROW(%s)::pg_catalog.text)", buf_str(&list));
     else
         buf_addf(out, "pg_catalog.md5(pg_catalog.convert_to(ROW(%s)::pg_catalog.text, 'UTF8'))",
                  buf_str(&list));

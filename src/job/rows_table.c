@@ -72,7 +72,8 @@ static int find_table(struct pg *p, const char *schema, const char *name, struct
     _cleanup_(pg_rows_freep) struct pg_rows *r = NULL;
     static const char sql[] =
         "SELECT n.nspname, c.relname, c.oid, c.relkind, EXISTS (SELECT FROM pg_rewrite w "
-        "WHERE w.ev_class = c.oid AND w.ev_type IN ('2', '3')), quote_ident(n.nspname) || "
+        "WHERE w.ev_class = c.oid AND w.ev_type IN ('2', '3')), EXISTS (SELECT FROM pg_index i WHERE "
+        "i.indrelid = c.oid AND NOT i.indimmediate), quote_ident(n.nspname) || "
         "'.' || quote_ident(c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = "
         "c.relnamespace WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ "
         "'^pg_(toast|temp)' AND CASE WHEN $1::text IS NOT NULL THEN n.nspname = $1 AND c.relname "
@@ -91,7 +92,8 @@ static int find_table(struct pg *p, const char *schema, const char *name, struct
     t->oid = (unsigned)pg_int(r, 0, 2);
     t->kind = pg_text(r, 0, 3)[0];
     t->has_rules = pg_bool(r, 0, 4);
-    t->sql = str_dup(pg_text(r, 0, 5));
+    t->deferrable = pg_bool(r, 0, 5);
+    t->sql = str_dup(pg_text(r, 0, 6));
     t->only = t->kind == 'r' ? str_fmt("ONLY %s", t->sql) : str_dup(t->sql);
     if (t->kind != 'r' && t->kind != 'p')
         return err_set(e, ERR_UNSUPPORTED,
@@ -225,14 +227,22 @@ static bool in_key(const struct rows_table *t, size_t column)
     return false;
 }
 
+/* Whether keys of the one can be compared with keys of the other. */
+static bool same_order(const struct rows_column *a, const struct rows_column *b)
+{
+    bool texts = (str_eq(a->base, "text") || str_eq(a->base, "varchar")) &&
+                 (str_eq(b->base, "text") || str_eq(b->base, "varchar"));
+    return a->same_type || texts ||
+           (rows_key_class(a) == KEY_NUMBER && rows_key_class(b) == KEY_NUMBER);
+}
+
 static int match_column(struct rows_table *p, size_t i, const struct rows_column *old,
                         struct str_list *notes, struct err *e)
 {
     struct rows_column *c = &p->column[i];
     c->common = old != NULL && !c->generated;
     c->same_type = old != NULL && str_eq(c->type, old->type);
-    if (in_key(p, i) && (old == NULL || rows_key_class(c) != rows_key_class(old) ||
-                         (!c->same_type && rows_key_class(c) == KEY_TIME)))
+    if (in_key(p, i) && (old == NULL || !same_order(c, old)))
         return err_set(e, ERR_UNSUPPORTED,
                        "%s: column %s of the key %s, so rows cannot be told apart by it; restore "
                        "the table beside (salvor restore --table) and compare by hand",

@@ -56,7 +56,7 @@ static bool refers_to_itself(const struct rows *r, const struct rows_set *s)
 
 static int put_inserts(struct rows *r, const struct rows_set *s, struct rows_file *f, struct err *e)
 {
-    static const char end[] = " ON CONFLICT DO NOTHING;\n";
+    const char *end = s->table.deferrable ? ";\n" : " ON CONFLICT DO NOTHING;\n";
     _cleanup_(buf_release) struct buf head = BUF_INIT(BUF_TEXT), sql = BUF_INIT(BUF_TEXT);
     struct pg_row row = {.n = 0};
     bool one = refers_to_itself(r, s);

@@ -1,7 +1,10 @@
 """Rows that somebody deleted: found by key, put back, taken out again (B5, X2)."""
 import contextlib
+import csv
 import json
 import os
+import pathlib
+import re
 import signal
 import stat
 import subprocess
@@ -245,6 +248,31 @@ def undo_keeps_what_was_used_since(place):
         equal((gone["removed"], gone["gone"]), (0, 1), "it was gone")
 
 
+@case(limit=60)
+def encodings(place):
+    """Text is ordered alike on both sides, whatever their encodings are."""
+    place.init()
+    with postgres.server() as s:
+        for one, other in (("LATIN2", "LATIN2"), ("SQL_ASCII", "SQL_ASCII"), ("UTF8", "LATIN2")):
+            for name, encoding in (("backup", one), ("production", other)):
+                s.dropdb(name)
+                s.createdb(name, "-T", "template0", "-E", encoding, "--locale=C")
+                s.sql(name, "CREATE TABLE t (k text PRIMARY KEY, v text)")
+            letters = "\u017e\u0161\u0111\u00e9\u00fc\u0141aZ"
+            word = f"substr('{letters}', 1 + i % 8, 1) || i" if "LATIN2" in (one, other) else \
+                "chr(100 + i % 150) || i"
+            for name in ("backup", "production"):
+                s.sql(name, f"SET client_encoding = 'UTF8'; INSERT INTO t SELECT k, 'v' || k FROM "
+                            f"(SELECT {word} FROM generate_series(1, 400) i) AS x(k)")
+            s.sql("production", "DELETE FROM t WHERE right(k, 1) IN ('3', '8'); "
+                                "UPDATE t SET v = 'x' WHERE right(k, 2) = '11'")
+            found = apply(place, s, "t")
+            equal((found["rows"]["tables"][0]["missing"], found["rows"]["tables"][0]["changed"],
+                   found["applied"]["put_back"]), (80, 4, 80), f"{one} and {other}")
+            place.salvor("undo", repo=False)
+            equal(s.sql("production", "SELECT count(*) FROM t"), "320", f"{one} and {other}")
+
+
 # ---- out of snapshots ----
 
 def configure(place, s, text):
@@ -279,14 +307,23 @@ def finds_the_snapshot(place):
                 s.sql("app", "DELETE FROM posts WHERE id BETWEEN 100 AND 599")
             s.sql("app", f"INSERT INTO tags VALUES ('new {n}')")
             taken.append(place.backup("app", repo=False)["snapshot"])
-        s.sql("app", "DELETE FROM tags WHERE tag IN ('t1', 'new 1') AND tag NOT IN (SELECT tag FROM "
-                     "post_tags)")
         deleted = s.digests("app")
-        found = ask(place, "app", "--table", "posts")["rows"]
-        equal((found["snapshot"]["id"], found["gone_in"]["id"]), (taken[2], taken[3]), "between")
-        equal(missing({"rows": found}), {"public.posts": 500, "public.comments": 1402,
-                                         "public.post_tags": 500}, "missing")
-        check(found["snapshots_loaded"] <= 3, f"{found['snapshots_loaded']} snapshots were loaded")
+        found = ask(place, "app", "--table", "posts", "--apply", "--yes")
+        equal((found["rows"]["snapshot"]["id"], found["rows"]["gone_in"]["id"]),
+              (taken[2], taken[3]), "between")
+        equal(missing(found), {"public.posts": 500, "public.comments": 1402,
+                               "public.post_tags": 500}, "missing")
+        loaded = found["rows"]["snapshots_loaded"]
+        check(loaded <= 3, f"{loaded} snapshots were loaded")
+        equal(found["applied"]["put_back"], 2402, "put back")
+        now = s.digests("app")
+        for name in ("public.posts", "public.comments", "public.post_tags"):
+            equal(now[name], was[name], name)
+        equal(place.fields(place.salvor("--json", "undo", repo=False), "undo")["removed"], 2402,
+              "undone")
+        equal(s.digests("app"), deleted, "after undo")
+
+        s.sql("app", "DELETE FROM tags WHERE tag = 'new 1'")
         found = ask(place, "app", "--table", "public.tags")["rows"]
         equal((found["snapshot"]["id"], found["gone_in"], found["tables"][0]["missing"]),
               (taken[6], None, 1), "vanished after the newest")
@@ -296,18 +333,6 @@ def finds_the_snapshot(place):
         place.says(ask(place, "app", "--table", "posts", "--at", "2001-01-01", status=1)["done"],
                    "no snapshot")
         place.says(ask(place, "nobody", "--table", "posts", status=1)["done"], "nobody")
-        equal(s.digests("app"), deleted, "after looking")
-
-        found = ask(place, "app", "--table", "posts", "--apply", "--yes")
-        equal(found["applied"]["put_back"], 2402, "put back")
-        now = s.digests("app")
-        for name in ("public.posts", "public.comments", "public.post_tags"):
-            equal(now[name], was[name], name)
-        equal(place.fields(place.salvor("--json", "undo", repo=False), "undo")["removed"], 2402,
-              "undone")
-        equal(s.digests("app"), deleted, "after undo")
-        found = ask(place, "app", "--table", "authors")["rows"]
-        equal(missing({"rows": found}), {"public.authors": 0}, "nobody misses an author")
         equal(s.sessions(), 0, "sessions left")
         equal(os.listdir(place.root / "tmp"), [], "left in the temporary directory")
 
@@ -361,7 +386,9 @@ def changed_tables(place):
         CREATE TABLE strict (id int PRIMARY KEY, a int); INSERT INTO strict VALUES (1, 1);
         CREATE TABLE rekeyed (id int PRIMARY KEY, a int); INSERT INTO rekeyed VALUES (1, 1);
         CREATE TABLE dropped (id int PRIMARY KEY);
-        CREATE TABLE ruled (id int PRIMARY KEY); INSERT INTO ruled VALUES (1);"""
+        CREATE TABLE ruled (id int PRIMARY KEY); INSERT INTO ruled VALUES (1);
+        CREATE TABLE later (id int PRIMARY KEY DEFERRABLE, a int UNIQUE DEFERRABLE);
+        INSERT INTO later SELECT i, i FROM generate_series(1, 9) i;"""
     place.init()
     with pair(sql, """
             DELETE FROM t WHERE id <= 10; ALTER TABLE t DROP old; ALTER TABLE t ALTER a TYPE bigint;
@@ -371,6 +398,7 @@ def changed_tables(place):
             ALTER TABLE rekeyed ALTER id TYPE text USING id::text; DELETE FROM rekeyed;
             DROP TABLE dropped; CREATE VIEW v AS SELECT 1;
             DELETE FROM ruled; CREATE RULE r AS ON INSERT TO ruled DO ALSO SELECT 1;
+            DELETE FROM later WHERE id > 5; INSERT INTO later VALUES (10, 6);
             CREATE TABLE fresh (id int PRIMARY KEY)""") as s:
         found = apply(place, s, "t")
         equal(found["applied"]["put_back"], 10, "put back")
@@ -391,6 +419,9 @@ def changed_tables(place):
                                 s.url("production"), status=status)
             place.says(done, words)
         place.says(apply(place, s, "ruled", status=1)["done"], "rules")
+        found = apply(place, s, "later", status=3)
+        equal((found["applied"]["put_back"], found["skipped"][0]["why"]),
+              (3, "another row has the same (a)=(6)"), "deferrable constraints")
 
 
 @case(limit=60)
@@ -434,13 +465,13 @@ def triggers(place):
 def files(place):
     place.init()
     with pair(SHOP, "DELETE FROM posts WHERE id BETWEEN 100 AND 119") as s:
-        sql, csv = place.data / "back.sql", place.data / "back.csv"
-        rows(place, s, "posts", "--sql", sql, "--csv", csv)
+        sql, table = place.data / "back.sql", place.data / "back.csv"
+        rows(place, s, "posts", "--sql", sql, "--csv", table)
         equal(sorted(os.listdir(place.data)), ["back.csv", "back.public.comments.csv",
                                                "back.public.post_tags.csv", "back.sql"], "files")
         for path in place.data.iterdir():
             equal(stat.S_IMODE(path.stat().st_mode), 0o600, str(path))
-        equal(len(list(__import__("csv").DictReader(csv.open(encoding="utf-8", newline="")))), 20,
+        equal(len(list(csv.DictReader(table.open(encoding="utf-8", newline="")))), 20,
               "CSV")
         s.psql("production", sql)
         s.psql("production", sql)  # rows that are there stay as they are
@@ -498,20 +529,25 @@ def nothing_or_all(place):
 # ---- scale ----
 
 def peak(place, *args):
-    """Runs salvor; its peak memory in KiB."""
-    log = open(place.root / "out", "wb")
-    with log:
+    """Runs salvor; its peak memory in KiB (that of a child that was waited for would be Python's, from
+    before exec)."""
+    most = 0
+    with open(place.root / "out", "wb") as log:
         child = subprocess.Popen([SALVOR, "-r", str(place.repo), "--json", *map(str, args)],
                                  stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=place.data,
                                  env={**place.env, **UNATTENDED})
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
+        while child.poll() is None:
+            with contextlib.suppress(OSError, AttributeError, ProcessLookupError):
+                status = pathlib.Path(f"/proc/{child.pid}/status").read_text(encoding="ascii")
+                if "\nName:\tsalvor\n" in "\n" + status:
+                    most = max(most, int(re.search(r"VmHWM:\s*(\d+)", status)[1]))
+            time.sleep(0.01)
     if child.returncode != 0:
         raise Failed((place.root / "out").read_text()[-3000:])
-    return usage.ru_maxrss
+    return most
 
 
-@case(limit=120, full=900)
+@case(limit=120, full=1800)
 def five_thousand_of_millions(place):
     """Shows 2: exactly these come back, memory stays flat, undo removes exactly these."""
     total, gone = counts(60_000, 2_000_000), counts(1_000, 5_000)
@@ -528,7 +564,10 @@ def five_thousand_of_millions(place):
         CREATE INDEX ON orders (u); CREATE INDEX ON sessions (u); ANALYZE;
         """ % (total, total, total // 2, total)
     place.init()
-    with pair(sql) as s:
+    with postgres.server() as s:
+        s.createdb("backup")
+        s.run("psql", "-Xq", "-v", "ON_ERROR_STOP=1", db="backup", input=sql, limit=600)
+        s.run("createdb", "-T", "backup", "production", limit=600)
         was = s.digests("backup")
         s.sql("production", f"DELETE FROM users WHERE id % {total // gone} = 3")
         deleted = s.digests("production")
@@ -545,13 +584,13 @@ def five_thousand_of_millions(place):
         equal(s.digests("production"), deleted, "undone")
         print(f"{total} rows, {gone} deleted: compared twice in {took:.1f} s; peak memory {few} KiB to "
               f"look at a few, {most} KiB to put all back, {undo} KiB to undo")
-        check(most < few + 12_000, "memory grows with the rows")
+        check(most < few + 4_000, "memory grows with the rows")
         if FULL:
             s.sql("production", "DELETE FROM users")
             every = peak(place, "rows", "shop", "--table", "users", *where, "--apply", "--yes")
             equal(s.digests("production"), was, "all put back")
             print(f"peak memory {every} KiB to put all of {total} back")
-            check(every < few + 12_000, "memory grows with the missing rows")
+            check(every < few + 4_000, "memory grows with the missing rows")
 
 
 main()
