@@ -167,9 +167,10 @@ void restore_text(const struct job *j, const struct config_resource *r,
         "       %s\n\n"
         "1. List the snapshots of this resource (restic asks for the passphrase):\n\n"
         "       restic -r REPOSITORY snapshots --tag salvor,resource=RESOURCE\n\n"
-        "   A snapshot tagged \"partial\" lacks something; its manifest.json says what.\n\n"
-        "2. Restore one of them, by its id or the newest:\n\n"
-        "       restic -r REPOSITORY restore latest --tag salvor,resource=RESOURCE --target ./out\n\n",
+        "   A snapshot tagged \"partial\" lacks something; its manifest.json says what. One tagged\n"
+        "   \"pre-restore\" holds what a restore replaced, and may be the newest of all.\n\n"
+        "2. Restore the newest that has neither tag, or an older one, by its ID:\n\n"
+        "       restic -r REPOSITORY restore ID --target ./out\n\n",
         r->name, store_address(j->store));
     switch (r->type) {
     case RESOURCE_SQLITE: how_sqlite(base, &text); break;
@@ -185,7 +186,7 @@ void restore_text(const struct job *j, const struct config_resource *r,
         &text,
         "With salvor the same is:\n\n       salvor -r REPOSITORY restore RESOURCE --to ./out\n");
 
-    /* The words REPOSITORY and RESOURCE are what a person has to put in; the resource is known
+    /* The words REPOSITORY, ID and RESOURCE are what a person has to put in; the resource is known
      * here. */
     const char *p = buf_str(&text);
     for (const char *at; (at = strstr(p, "RESOURCE")) != NULL; p = at + strlen("RESOURCE")) {

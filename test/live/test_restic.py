@@ -47,6 +47,8 @@ def restic_reads_what_salvor_wrote(place):
         same(facts(to / "tree" / "content" / "tree"), expected, "restored by restic")
         text = (to / "tree" / "RESTORE.txt").read_text()
         check("restic -r REPOSITORY restore" in text, "RESTORE.txt tells no command")
+        check("latest" not in text and "pre-restore" in text,
+              "restic's latest may be what a restore replaced")
         manifest = json.loads((to / "tree" / "manifest.json").read_text())
         equal(tree_of(place, backup["snapshot"], "tree", "content"),
               manifest.get("content") or manifest.get("tree"), "content's tree in the manifest")

@@ -77,7 +77,7 @@ static void makes_and_opens(void **state)
         assert_int_equal(ERR_EXISTS, repo_init(s, "another", 2, &e));
         /* Nothing is trimmed. */
         assert_int_equal(ERR_PASSPHRASE, open_code(s, "a passphrase"));
-        assert_non_null(strstr(e.msg, "SALVOR_PASSWORD"));
+        assert_non_null(strstr(e.msg, "opens with this passphrase"));
     }
 }
 
