@@ -95,6 +95,16 @@ _warn_unused_ int confirm_restore(const struct restore_plan *p, bool yes, bool w
  * "this puts 5 rows back into app". */
 _warn_unused_ int confirm_change(const char *resource, const char *what, bool yes, struct err *e);
 
+/* ---- from_file.c ---- */
+
+struct from_file {
+    const char *path, *passphrase_file; /* of gpg; NULL: its agent asks */
+    const char *to;                     /* the address of a database */
+    bool create_roles, without_roles, dry_run;
+};
+/* Restores an archive that salvor did not make (target/foreign.h) into a new or empty database. */
+_warn_unused_ int restore_from_file(struct cli *c, const struct from_file *o, struct err *e);
+
 /* ---- progress.c ---- */
 
 struct bar; /* shows a struct progress from a thread of its own */

@@ -8,13 +8,17 @@
 #include <string.h>
 
 struct args {
-    const char *snapshot, *at, *to, *part;
+    const char *from_file, *passphrase_file, *snapshot, *at, *to, *part;
     bool dry_run, yes, without_keeping, partial, create_roles, without_roles, freeze;
     struct str_list tables;
     const char *schema;
 };
 
 static const struct option options[] = {
+    {"from-file", 'f', OPTION_TEXT, offsetof(struct args, from_file), "FILE",
+     "an archive of pg_dump, not a snapshot"},
+    {"passphrase-file", 0, OPTION_TEXT, offsetof(struct args, passphrase_file), "FILE",
+     "opens an archive encrypted by gpg"},
     {"snapshot", 's', OPTION_TEXT, offsetof(struct args, snapshot), "ID",
      "this one (an id, a prefix, latest)"},
     {"at", 0, OPTION_TEXT, offsetof(struct args, at), "TIME",
@@ -283,6 +287,22 @@ static int choose_resource(struct cli *c, char **word, char **name, struct err *
     return cli_resources(c, word, 1, NULL, &added, &n, e);
 }
 
+static int from_file(struct cli *c, const struct args *a, int n, struct err *e)
+{
+    if (n > 0 || a->snapshot != NULL || a->at != NULL || a->part != NULL)
+        return err_set(
+            e, ERR_USAGE,
+            "--from-file restores a file; a resource, --snapshot, --at and --path do not "
+            "go with it");
+    struct from_file o = {.path = a->from_file,
+                          .passphrase_file = a->passphrase_file,
+                          .to = a->to,
+                          .create_roles = a->create_roles,
+                          .without_roles = a->without_roles,
+                          .dry_run = a->dry_run};
+    return restore_from_file(c, &o, e);
+}
+
 static int run(struct cli *c, void *argp, char **word, int n, struct err *e)
 {
     const struct args *a = argp;
@@ -301,6 +321,8 @@ static int run(struct cli *c, void *argp, char **word, int n, struct err *e)
         .event = event,
         .event_arg = &shown,
     };
+    if (a->from_file != NULL)
+        return from_file(c, a, n, e);
     if (a->at != NULL && a->snapshot != NULL)
         return err_set(e, ERR_USAGE, "--at and --snapshot exclude each other");
     if (n == 0 && a->snapshot == NULL)

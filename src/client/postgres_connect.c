@@ -68,18 +68,23 @@ static int await(PGconn *conn, PostgresPollingStatusType state, int64_t deadline
     }
 }
 
+/* As text, since libpq takes an empty value in an array for one that was not given, and looks into
+ * the environment. */
+static void put_option(struct buf *info, const char *key, const char *value)
+{
+    buf_addf(info, "%s='", key);
+    for (const char *p = value; *p != 0; p++)
+        buf_addf(info, "%s%c", *p == '\'' || *p == '\\' ? "\\" : "", *p);
+    buf_adds(info, "' ");
+}
+
 int pg_open(struct str_list *keys, struct str_list *values, unsigned seconds, bool shielded,
             PGconn **out, struct err *e)
 {
-    const char **k = mem_array(keys->n + 1, sizeof(*k));
-    const char **v = mem_array(values->n + 1, sizeof(*v));
-    for (size_t i = 0; i < keys->n; i++) {
-        k[i] = keys->s[i];
-        v[i] = values->s[i];
-    }
-    _cleanup_(finish) PGconn *conn = PQconnectStartParams(k, v, 0);
-    free(k);
-    free(v);
+    _cleanup_(buf_wipe_release) struct buf info = BUF_INIT(BUF_TEXT);
+    for (size_t i = 0; i < keys->n; i++)
+        put_option(&info, keys->s[i], values->s[i]);
+    _cleanup_(finish) PGconn *conn = PQconnectStart(buf_str(&info));
     if (conn == NULL)
         return err_set(e, ERR_IO, "cannot connect to the database: out of memory");
     if (PQstatus(conn) == CONNECTION_BAD)
@@ -201,6 +206,11 @@ int pg_connect(const struct pg_server *s, struct pg **out, struct err *e)
     if (s->database != NULL)
         pg_option_set(&p->keys, &p->values, "dbname", s->database);
     pg_option_set(&p->keys, &p->values, "application_name", "salvor");
+    /* PGHOSTADDR belongs to the PGHOST beside it: it must not lead away from a host that is named.
+     */
+    if (pg_option(&p->keys, &p->values, "host") != NULL &&
+        pg_option(&p->keys, &p->values, "hostaddr") == NULL)
+        pg_option_set(&p->keys, &p->values, "hostaddr", "");
     watch_the_line(&p->keys, &p->values);
     unsigned seconds = s->connect_s != 0 ? s->connect_s : 15;
     rc = pg_open(&p->keys, &p->values, seconds, p->shielded, &p->conn, e);

@@ -255,6 +255,7 @@ static int test(struct test *t, const char *resource, const struct snapshot_quer
     atomic_store(&j->progress.phase, "restoring");
     if (str_eq(t->out->format, "postgres"))
         return test_postgres(t, e);
+    repo_unlock(j->repo); /* the restore takes its own lock */
     return test_directory(t, resource, &q, e);
 }
 

@@ -331,8 +331,10 @@ static void describe(struct sandbox *s)
     buf_adds(&url, "host='");
     for (const char *p = s->place.socket_dir; *p != '\0'; p++)
         buf_addf(&url, "%s%c", *p == '\'' || *p == '\\' ? "\\" : "", *p);
-    buf_adds(&url, "' hostaddr='' port=5432 user=postgres password='' dbname=postgres "
-                   "sslmode=disable gssencmode=disable target_session_attrs=any options=''");
+    /* An option that does no harm, so that PGOPTIONS is not asked, nor by children. */
+    buf_adds(&url,
+             "' hostaddr='' port=5432 user=postgres password='' dbname=postgres "
+             "sslmode=disable gssencmode=disable target_session_attrs=any options='-c jit=off'");
     s->url = buf_take(&url);
     s->where = (struct pg_server){.url = s->url, .bindir = s->bindir};
 }

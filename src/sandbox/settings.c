@@ -47,7 +47,11 @@ void sandbox_settings(const struct sandbox_place *p, uint64_t memory, uint64_t d
     buf_addf(out, "# A throwaway server of salvor.\n");
     /* Reached over the socket in a directory of mode 700, and by nothing else. */
     buf_addf(out, "listen_addresses = ''\nport = 5432\nunix_socket_permissions = 0700\n");
-    buf_addf(out, "unix_socket_directories = '%s'\n", p->socket_dir);
+    /* A list, so that a name with a comma needs quotes of its own. */
+    buf_adds(out, "unix_socket_directories = '\"");
+    for (const char *c = p->socket_dir; *c != '\0'; c++)
+        buf_addf(out, "%s%c", *c == '\'' ? "'" : *c == '"' ? "\"" : *c == '\\' ? "\\" : "", *c);
+    buf_adds(out, "\"'\n");
     /* Nothing here is to survive a crash. */
     buf_adds(out, "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
                   "wal_level = minimal\nmax_wal_senders = 0\nautovacuum = off\n"

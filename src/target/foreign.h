@@ -56,6 +56,7 @@ struct foreign_load {
     const struct pg_server *to; /* the database that it goes to, or with facts->connects, where it
                                    begins */
     bool one_transaction;       /* SQL that begins none itself: faster where wal_level is minimal */
+    bool without_roles;         /* owners and rights are left away */
     unsigned jobs; /* connections, where the format allows; 0: as many as there are processors */
     bool become;   /* psql runs as uid and gid; needs root */
     uid_t uid;
@@ -70,6 +71,7 @@ struct foreign_restore {
     const struct pg_server *server;
     const char *database;     /* a new or an empty one */
     bool create_roles;        /* else missing ones are ERR_REFUSED */
+    bool dry_run;             /* only look whether it would go */
     struct foreign_load load; /* how; `to` does not matter */
 };
 /* Into a database that is new or empty: all of it, or nothing. ERR_EXISTS: it is not empty.

@@ -46,6 +46,7 @@ struct sql_scan {
     uint64_t lines;
     bool in_copy;                  /* between COPY ... FROM stdin; and \. */
     bool fresh;                    /* no statement is open */
+    bool rights;                   /* the line is only about owners and rights */
     bool backslash;                /* one was outside of quotes */
     int dumps_open, clusters_open; /* announced, and not said to be complete */
     char quote;                    /* ' E " $ * (a comment): what is open; 0: nothing */

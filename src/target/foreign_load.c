@@ -132,6 +132,7 @@ struct feed {
     const struct foreign *archive;
     struct proc *psql;
     struct buf out;
+    bool without_roles;
     char key[33]; /* of \restrict; "" if psql has it not */
 };
 
@@ -186,7 +187,7 @@ static int feed_all(struct feed *f, struct stream *s, const struct pg *p, struct
             rc = err_set(e, ERR_CHANGED, "%s changed while it was read", f->archive->path);
         else if (what == SQL_CONNECT)
             put_connect(f, scan.connect);
-        else if (what == SQL_DROPPED ||
+        else if (what == SQL_DROPPED || (f->without_roles && scan.rights && !copy) ||
                  (!copy && piece.first && str_starts(piece.text, "CREATE ROLE ") &&
                   makes_own_role(p, &piece)))
             buf_adds(&f->out, "\n"); /* so that line numbers stay */
@@ -215,7 +216,9 @@ static int load_sql(struct foreign *a, const struct foreign_load *l, struct pg *
     if (rc < 0)
         return rc;
     _cleanup_(proc_freep) struct proc *child = NULL;
-    struct feed f = {.archive = a, .out = BUF_INIT(BUF_TEXT * 4)};
+    struct feed f = {.archive = a,
+                     .without_roles = l->without_roles,
+                     .out = BUF_INIT(BUF_TEXT * 4)};
     if (has_restrict(psql))
         make_key(f.key);
     const char *argv[16];
@@ -274,9 +277,14 @@ static int load_dump(struct foreign *a, const struct foreign_load *l, struct pg 
     for (const char *c = pg_database(p); *c != '\0'; c++)
         buf_addf(&name, "%s%c", *c == '\\' || *c == '\'' ? "\\" : "", *c);
     buf_adds(&name, "'");
-    const char *argv[] = {a->pg_restore,  "--exit-on-error",
-                          buf_str(&name), parallel ? jobs : "--no-password",
-                          a->plain,       NULL};
+    const char *argv[] = {a->pg_restore,
+                          "--exit-on-error",
+                          buf_str(&name),
+                          parallel ? jobs : "--no-password",
+                          l->without_roles ? "--no-owner" : "--no-password",
+                          l->without_roles ? "--no-privileges" : "--no-password",
+                          a->plain,
+                          NULL};
     struct proc_options o = {.argv = argv, .env = env, .out = PROC_OUT_NULL, .grace_ms = 5000};
     _cleanup_(proc_freep) struct proc *child = NULL;
     int rc = proc_start(&o, &child, e);
@@ -296,7 +304,7 @@ int foreign_load(struct foreign *a, const struct foreign_load *l, struct err *e)
     _cleanup_free_ const char **env = NULL;
     int rc = pg_connect(l->to, &p, e);
     if (rc == 0)
-        rc = make_roles(p, a, e);
+        rc = l->without_roles ? 0 : make_roles(p, a, e);
     if (rc < 0)
         return rc;
     foreign_environment(p, &list, &env);

@@ -71,10 +71,11 @@ int foreign_restore(struct foreign *a, const struct foreign_restore *o, struct e
     struct postgres_restore r = {.server = o->server,
                                  .database = o->database,
                                  .manifest = &m,
-                                 .create_roles = o->create_roles};
+                                 .create_roles = o->create_roles,
+                                 .without_roles = o->load.without_roles};
     struct postgres_built b = {.server = o->server};
     int rc = see_that_it_fits(&r, e);
-    if (rc == 0)
+    if (rc == 0 && !o->dry_run)
         rc = build(a, o, &r, &b, e);
     postgres_built_release(&b);
     free(m.extension);

@@ -158,8 +158,18 @@ static void look_grant(struct sql_scan *s, const char *line)
         add_roles(s, line + strlen("GRANT "));
 }
 
+/* pg_dump writes each of these in one line. */
+static bool only_rights(const char *line)
+{
+    return str_ends(line, ";") &&
+           (str_starts(line, "GRANT ") || str_starts(line, "REVOKE ") ||
+            str_starts(line, "ALTER DEFAULT PRIVILEGES ") ||
+            (str_starts(line, "ALTER ") && strstr(line, " OWNER TO ") != NULL));
+}
+
 static void look_statement(struct sql_scan *s, const char *line)
 {
+    s->rights = only_rights(line);
     struct foreign_facts *f = s->facts;
     const char *p;
     if (str_starts(line, "--"))
@@ -387,6 +397,7 @@ enum sql_line sql_scan_piece(struct sql_scan *s, const struct sql_piece *piece)
     if (top && line[0] == '\\')
         return look_command(s, line);
     bool fresh = s->fresh;
+    s->rights = false;
     lex(s, piece->text, piece->len);
     if (s->backslash)
         return SQL_FORBIDDEN;
