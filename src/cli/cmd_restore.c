@@ -289,11 +289,12 @@ static int choose_resource(struct cli *c, char **word, char **name, struct err *
 
 static int from_file(struct cli *c, const struct args *a, int n, struct err *e)
 {
-    if (n > 0 || a->snapshot != NULL || a->at != NULL || a->part != NULL)
+    if (n > 0 || a->snapshot != NULL || a->at != NULL || a->part != NULL || a->tables.n > 0 ||
+        a->schema != NULL || a->freeze)
         return err_set(
             e, ERR_USAGE,
-            "--from-file restores a file; a resource, --snapshot, --at and --path do not "
-            "go with it");
+            "--from-file restores all of a file into a database of its own: a resource, "
+            "--snapshot, --at, --path, --table, --schema and --freeze do not go with it");
     struct from_file o = {.path = a->from_file,
                           .passphrase_file = a->passphrase_file,
                           .to = a->to,
