@@ -10,7 +10,7 @@
 
 enum {
     LOCK_MS = 30000,
-    DUMP_LOCK_MS = 2000, /* pg_dump comes after the leader: it waits only behind somebody queued */
+    DUMP_LOCK_MS = 500, /* pg_dump comes after the leader: it waits only behind somebody queued */
     FIRST_VERSION = 100000,
     FIRST_BYTES = 64 << 10,
 };
@@ -135,6 +135,8 @@ static int begin_dump(void *arg, struct err *e)
         rc = buf_reserve(&b->head, FIRST_BYTES, e);
     if (rc == 0)
         rc = stream_read(b->rest, b->head.data, FIRST_BYTES, &b->head.len, e);
+    if (rc < 0) /* its locks must go before others are waited for */
+        stream_close(take(s->dump));
     return rc;
 }
 

@@ -14,15 +14,16 @@
 #include <time.h>
 
 enum {
-    ATTEMPTS = 5,
-    PAUSE_MS = 200, /* before the second one; doubles */
+    ATTEMPTS = 8,
+    PAUSE_MS = 100, /* before the second one; doubles */
     BATCH = 200,    /* tables that are locked by one statement */
 };
 
 void snapshot_end(struct pg_snapshot *s)
 {
-    while (s->nworkers > 0)
-        pg_free(take(s->worker[--s->nworkers]));
+    for (size_t i = 0; i < s->nworkers; i++)
+        pg_free(take(s->worker[i]));
+    s->nworkers = 0;
     free(take(s->id));
 }
 
