@@ -122,6 +122,18 @@ static int rename_both(struct postgres_built *b, const char *good, const char *k
     return rc;
 }
 
+/* Sessions of roles that are not ours to end show little of themselves. The rename would wait for
+ * them, and everybody who connects behind it. */
+static int refuse_foreign(struct pg *p, const char *database, struct err *e)
+{
+    _cleanup_(pg_rows_freep) struct pg_rows *rows = NULL;
+    int rc = pg_query(p,
+                      "SELECT 1 FROM pg_catalog.pg_stat_activity WHERE datname = $1 AND "
+                      "backend_type IS NULL",
+                      &database, 1, &rows, e);
+    return rc == 0 && pg_rows_count(rows) > 0 ? name_holders(p, database, e) : rc;
+}
+
 /* `b` gets the name `good`; what has it becomes `kept`, or NULL where there is none. */
 static int swap(struct postgres_built *b, const char *good, const char *kept, struct err *e)
 {
@@ -134,6 +146,9 @@ static int swap(struct postgres_built *b, const char *good, const char *kept, st
     rc = kick(second, good, b->name, e);
     if (rc < 0)
         return err_prefix(e, "the sessions of %s cannot be ended", good);
+    rc = refuse_foreign(second, good, e);
+    if (rc < 0)
+        return rc;
     pthread_t thread;
     int failed = pthread_create(&thread, NULL, kick_on, &k);
     if (failed != 0)

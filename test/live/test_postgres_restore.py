@@ -403,6 +403,35 @@ INSERT INTO shop.events SELECT date '2020-06-01' + i % 500, 'e' || i FROM genera
 
 
 @case(limit=60)
+def by_an_ordinary_role(place):
+    """No superuser: one that owns the database and may create others."""
+    with postgres.server() as s:
+        s.sql("postgres", "CREATE ROLE app LOGIN CREATEDB; CREATE ROLE reader NOLOGIN")
+        s.createdb("app", "-O", "app")
+        s.sql("app", SMALL + "GRANT SELECT ON t TO reader; COMMENT ON DATABASE app IS 'ours';"
+                             "SELECT lo_from_bytea(0, 'large')", user="app")
+        s.sql("app", "ALTER DATABASE app SET work_mem = '5MB'")
+        configure(place, s)
+        path = place.root / "salvor.yaml"
+        path.write_text(path.read_text().replace(s.url("app"), s.url("app", user="app")))
+        place.init()
+        place.backup("app")
+        before = s.dump("app", "--create")
+        s.sql("app", "DELETE FROM t WHERE id > 100", user="app")
+        in_place(place)
+        equal(s.dump("app", "--create"), before, "the dump")
+        place.salvor("undo", "app")
+        equal(s.sql("app", "SELECT count(*) FROM t"), "100", "rows after undo")
+        # Somebody whom this role may not send away.
+        s.dropdb(kept(s, "undone"))
+        with s.held("app", "SELECT 1"):
+            done = in_place(place, status=6)
+            place.says(done, "postgres from the socket (holder", "pg_signal_backend")
+        equal(s.sql("app", "SELECT count(*) FROM t"), "100", "rows after it was refused")
+        nothing_left(place, s)
+
+
+@case(limit=60)
 def by_address(place):
     """Without a configuration: the address says where it goes back to, and undo remembers it."""
     with postgres.server() as s:
