@@ -42,7 +42,11 @@ static int copy_table(const struct load *l, struct pg *p, const struct postgres_
     _cleanup_(buf_release) struct buf sql = BUF_INIT(BUF_TEXT);
     const char *schema = l->choice->schema != NULL ? l->choice->schema : t->schema;
     postgres_copy_sql(t, schema, &sql);
-    buf_adds(&sql, " WITH (FREEZE)");
+    /* Parts are in the encoding of the database that they came from. */
+    if (l->restore->manifest->encoding != NULL)
+        pg_format(&sql, " WITH (FREEZE, ENCODING %L)", l->restore->manifest->encoding);
+    else
+        buf_adds(&sql, " WITH (FREEZE)");
     uint64_t rows = 0;
     int rc =
         pg_execf(p, e, "SET synchronous_commit = off; BEGIN; TRUNCATE ONLY %I.%I", schema, t->name);

@@ -375,6 +375,24 @@ def several_databases(place):
         equal(s.sql("odd db", 'SELECT count(*) FROM "s;x".days'), "6000", "undone")
 
 
+@case(limit=90)
+def split_table_in_another_encoding(place):
+    """Parts of large tables are in the encoding of their database, also where rows come back."""
+    with postgres.server() as s:
+        s.createdb("app", "-T", "template0", "-E", "LATIN2", "--locale=C")
+        s.sql("app", "SET client_encoding = 'UTF8'; CREATE TABLE t (k text PRIMARY KEY, v text); "
+                     "INSERT INTO t SELECT substr('\u017e\u0161\u0111\u00e9aZ', 1 + i % 6, 1) || i, "
+                     "repeat('\u0159', 60) || i FROM generate_series(1, 3000) i")
+        configure(place, s, "  app: { type: postgres, url: 'URL', split: 64KiB }\n")
+        place.init()
+        place.backup("app", repo=False)
+        was = s.digests("app")
+        s.sql("app", "DELETE FROM t WHERE right(k, 1) = '3'")
+        found = ask(place, "app", "--table", "t", "--apply", "--yes")
+        equal((found["rows"]["tables"][0]["changed"], found["applied"]["put_back"]), (0, 300), "back")
+        equal(s.digests("app"), was, "put back")
+
+
 # ---- tables that changed since ----
 
 @case(limit=60)
