@@ -1,42 +1,25 @@
 /* The source of files on a real directory: order, attributes, excludes, and files that change. */
-#include "base/file.h"
 #include "base/mem.h"
 #include "source/source.h"
 #include <fcntl.h>
-#include <limits.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
-#include <cmocka.h>
-
-static char dir[PATH_MAX];
+#include "../real_dir.h"
 
 static int set_up(void **state)
 {
     (void)state;
-    char name[] = "/tmp/salvor-test-XXXXXX";
-    assert_non_null(mkdtemp(name));
-    assert_non_null(realpath(name, dir));
-    assert_int_equal(chdir(dir), 0);
+    enter_dir();
     return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    struct err e = ERR_INIT;
-    assert_int_equal(chdir("/"), 0);
-    assert_int_equal(dir_remove_all(dir, &e), 0);
+    leave_dir();
     return 0;
-}
-
-static void put(const char *path, const char *text)
-{
-    struct err e = ERR_INIT;
-    assert_int_equal(file_write_atomic(path, text, strlen(text), 0644, &e), 0);
 }
 
 static struct source *source_of(const char *const *paths, size_t npaths,

@@ -1,19 +1,14 @@
 /* The target of files on a real directory: what it makes, keeps and refuses. */
-#include "base/file.h"
 #include "base/mem.h"
 #include "target/target.h"
 #include <fcntl.h>
-#include <limits.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
-#include <cmocka.h>
+#include "../real_dir.h"
 
-static char dir[PATH_MAX];
 static char *about_path, *about_kept;
 static struct str_list former; /* path, attributes, path, attributes, ... */
 static bool check_about;
@@ -22,19 +17,14 @@ static struct buf events = BUF_INIT(BUF_TEXT);
 static int set_up(void **state)
 {
     (void)state;
-    char name[] = "/tmp/salvor-test-XXXXXX";
-    assert_non_null(mkdtemp(name));
-    assert_non_null(realpath(name, dir));
-    assert_int_equal(chdir(dir), 0);
+    enter_dir();
     return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    struct err e = ERR_INIT;
-    assert_int_equal(chdir("/"), 0);
-    assert_int_equal(dir_remove_all(dir, &e), 0);
+    leave_dir();
     buf_release(&events);
     free(take(about_path));
     free(take(about_kept));
@@ -136,12 +126,6 @@ static int give(struct target *t, const char *path, mode_t mode, const char *tex
     struct node n = node_of(NODE_FILE, mode, strlen(text));
     struct err e = ERR_INIT;
     return give_node(t, path, &n, text, &e);
-}
-
-static void put(const char *path, const char *text)
-{
-    struct err e = ERR_INIT;
-    assert_int_equal(file_write_atomic(path, text, strlen(text), 0644, &e), 0);
 }
 
 static void has(const char *path, const char *text)

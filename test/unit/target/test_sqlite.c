@@ -1,41 +1,23 @@
 /* The target of SQLite databases: onto live, locked, damaged, missing ones, and killed half-way. */
-#include "base/file.h"
 #include "base/mem.h"
 #include "target/target.h"
 #include <fcntl.h>
-#include <limits.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <sqlite3.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include <cmocka.h>
+#include "../databases.h"
+#include "../real_dir.h"
 
-static char dir[PATH_MAX];
 static char kept[PATH_MAX];
 static enum target_event last;
-
-/* A child that does not outlive us. */
-static pid_t fork_child(void)
-{
-    pid_t pid = fork();
-    if (pid == 0)
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    return pid;
-}
 
 static int set_up(void **state)
 {
     (void)state;
-    char name[] = "/tmp/salvor-test-XXXXXX";
-    assert_non_null(mkdtemp(name));
-    assert_non_null(realpath(name, dir));
-    assert_int_equal(chdir(dir), 0);
+    enter_dir();
     assert_int_equal(mkdir("r", 0755), 0);
     return 0;
 }
@@ -43,9 +25,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
-    struct err e = ERR_INIT;
-    assert_int_equal(chdir("/"), 0);
-    assert_int_equal(dir_remove_all(dir, &e), 0);
+    leave_dir();
     return 0;
 }
 
@@ -59,37 +39,6 @@ static void note(enum target_event what, const char *path, const char *old, cons
         return;
     last = what;
     (void)snprintf(kept, sizeof(kept), "%s", old != NULL ? old : "");
-}
-
-static void run(const char *path, const char *sql)
-{
-    sqlite3 *db = NULL;
-    char *why = NULL;
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    (void)sqlite3_busy_timeout(db, 30000);
-    if (sqlite3_exec(db, sql, NULL, NULL, &why) != SQLITE_OK)
-        fail_msg("%s: %s", sql, why);
-    assert_int_equal(sqlite3_close(db), SQLITE_OK);
-}
-
-static sqlite3_int64 ask(const char *path, const char *sql)
-{
-    sqlite3 *db = NULL;
-    sqlite3_stmt *s = NULL;
-    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
-    (void)sqlite3_busy_timeout(db, 30000);
-    if (sqlite3_prepare_v2(db, sql, -1, &s, NULL) != SQLITE_OK || sqlite3_step(s) != SQLITE_ROW)
-        fail_msg("%s: %s: %s", path, sql, sqlite3_errmsg(db));
-    sqlite3_int64 n = sqlite3_column_int64(s, 0);
-    sqlite3_finalize(s);
-    assert_int_equal(sqlite3_close(db), SQLITE_OK);
-    return n;
-}
-
-static void check_ok(const char *path)
-{
-    assert_int_equal(
-        ask(path, "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check = 'ok'"), 1);
 }
 
 /* A database with one number in it and enough pages that writing it takes a while. */
