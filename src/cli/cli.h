@@ -53,6 +53,9 @@ _warn_unused_ int cli_resources(struct cli *c, char **word, int n, const char *n
                                 const struct config_resource ***out, size_t *nout, struct err *e);
 /* The name of the resource that a word means, which need not be configured; the caller frees it. */
 _warn_unused_ int cli_resource_name(struct cli *c, const char *word, char **out, struct err *e);
+/* The same for several words. */
+_warn_unused_ int cli_resource_names(struct cli *c, char **word, int n, struct str_list *out,
+                                     struct err *e);
 /* The snapshot that a word means: an id, a prefix of one, "latest". It stays the job's. */
 _warn_unused_ int cli_snapshot(struct job *j, const char *word, const struct snapshot **out,
                                struct err *e);

@@ -123,18 +123,9 @@ static int forget(struct cli *c, struct args *a, const struct str_list *names, s
 
 static int run(struct cli *c, void *argp, char **word, int n, struct err *e)
 {
-    struct str_list names = {NULL, 0, 0};
-    int rc = cli_config(c, e);
-    for (int i = 0; i < n && rc == 0; i++) {
-        char *name = NULL;
-        rc = cli_resource_name(c, word[i], &name, e);
-        if (rc == 0)
-            str_list_add_take(&names, name);
-    }
-    if (rc == 0)
-        rc = forget(c, argp, &names, e);
-    str_list_release(&names);
-    return rc;
+    _cleanup_(str_list_release) struct str_list names = {NULL, 0, 0};
+    int rc = cli_resource_names(c, word, n, &names, e);
+    return rc == 0 ? forget(c, argp, &names, e) : rc;
 }
 
 const struct command cmd_forget = {

@@ -118,22 +118,12 @@ static int run(struct cli *c, void *argp, char **word, int n, struct err *e)
 {
     const struct args *a = argp;
     _cleanup_(job_freep) struct job *j = NULL;
-    struct str_list names = {NULL, 0, 0};
-    int rc = cli_config(c, e);
-    for (int i = 0; i < n && rc == 0; i++) {
-        char *name = NULL;
-        rc = cli_resource_name(c, word[i], &name, e);
-        if (rc == 0)
-            str_list_add_take(&names, name);
-    }
+    _cleanup_(str_list_release) struct str_list names = {NULL, 0, 0};
+    int rc = cli_resource_names(c, word, n, &names, e);
     if (rc == 0)
         rc = cli_open(c, &j, e);
-    if (rc == 0) {
-        struct verify_step s = {(const char *const *)names.s, names.n, a->read_data.of_one};
-        rc = step_verify(c, j, &s, e);
-    }
-    str_list_release(&names);
-    return rc;
+    struct verify_step s = {(const char *const *)names.s, names.n, a->read_data.of_one};
+    return rc == 0 ? step_verify(c, j, &s, e) : rc;
 }
 
 const struct command cmd_verify = {

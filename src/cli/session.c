@@ -206,6 +206,18 @@ int cli_resource_name(struct cli *c, const char *word, char **out, struct err *e
     return 0;
 }
 
+int cli_resource_names(struct cli *c, char **word, int n, struct str_list *out, struct err *e)
+{
+    int rc = cli_config(c, e);
+    for (int i = 0; i < n && rc == 0; i++) {
+        char *name = NULL;
+        rc = cli_resource_name(c, word[i], &name, e);
+        if (rc == 0)
+            str_list_add_take(out, name);
+    }
+    return rc;
+}
+
 int cli_snapshot(struct job *j, const char *word, const struct snapshot **out, struct err *e)
 {
     size_t i = 0;

@@ -21,6 +21,17 @@ void ledger_run_release(struct ledger_run *r)
     *r = (struct ledger_run){0};
 }
 
+/* What is known of a run when it begins, and may be known better at its end. */
+static void bind_run(sqlite3_stmt *q, const struct ledger_run *r)
+{
+    query_text(q, ":repository", r->repository);
+    query_text(q, ":resource", r->resource);
+    query_text(q, ":job", r->job);
+    query_text(q, ":user", r->user);
+    query_i64(q, ":begun", time_to_ns(r->begun));
+    query_text(q, ":detail", r->detail);
+}
+
 int ledger_begin(struct ledger *l, struct ledger_run *r, struct err *e)
 {
     _cleanup_free_ char *host = host_name(), *boot = host_boot_id(), *space = host_pid_space();
@@ -29,12 +40,7 @@ int ledger_begin(struct ledger *l, struct ledger_run *r, struct err *e)
     if (rc != 0)
         return rc;
     query_text(q, ":kind", r->kind);
-    query_text(q, ":repository", r->repository);
-    query_text(q, ":resource", r->resource);
-    query_text(q, ":job", r->job);
-    query_text(q, ":user", r->user);
-    query_i64(q, ":begun", time_to_ns(r->begun));
-    query_text(q, ":detail", r->detail);
+    bind_run(q, r);
     query_text(q, ":host", host);
     query_text(q, ":boot", boot);
     query_text(q, ":pid_space", space);
@@ -57,11 +63,7 @@ int ledger_end(struct ledger *l, const struct ledger_run *r, struct err *e)
     if (rc != 0)
         return rc;
     query_i64(q, ":id", r->id);
-    query_text(q, ":repository", r->repository);
-    query_text(q, ":resource", r->resource);
-    query_text(q, ":job", r->job);
-    query_text(q, ":user", r->user);
-    query_i64(q, ":begun", time_to_ns(r->begun));
+    bind_run(q, r);
     query_i64(q, ":ended", time_to_ns(r->ended));
     query_text(q, ":result", r->result);
     query_text(q, ":message", r->message);
@@ -70,7 +72,6 @@ int ledger_end(struct ledger *l, const struct ledger_run *r, struct err *e)
     query_u64(q, ":bytes_new", r->bytes_new);
     query_u64(q, ":bytes_stored", r->bytes_stored);
     query_u64(q, ":files", r->files);
-    query_text(q, ":detail", r->detail);
     rc = query_run(l, q, &changed, e);
     if (rc == 0 && changed == 0)
         rc = err_set(e, ERR_NOT_FOUND, "the ledger %s has no run %lld", l->path, (long long)r->id);
