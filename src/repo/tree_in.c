@@ -328,9 +328,8 @@ int tree_lookup(struct repo *r, const struct id *root, const char *path, struct 
         if (!at.has_subtree)
             rc = err_set(e, ERR_NOT_FOUND, "%.*s is not a directory", (int)(part - path), path);
         else if ((rc = tree_load(r, &at.subtree, &t, e)) == 0 && (n = tree_find(&t, name)) == NULL)
-            rc = part == path ? err_set(e, ERR_NOT_FOUND, "there is no %s in the snapshot", name)
-                              : err_set(e, ERR_NOT_FOUND, "there is no %s in %.*s", name,
-                                        (int)(part - path), path);
+            rc = err_set(e, ERR_NOT_FOUND, "there is no %.*s in the snapshot",
+                         (int)(part + len - path), path);
         node_release(&at);
         if (rc != 0)
             return rc;
