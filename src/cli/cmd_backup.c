@@ -178,6 +178,7 @@ static int backup_all_of(struct cli *c, struct job *j, const struct backup_step 
         struct ledger_run run;
         record_begin(j, &run, "backup", r->name, s->job);
         record_end(j, &run, rc, &e);
+        (void)err_prefix(&e, "backup of %s failed", r->name);
     }
     bool several = s->n > 1 || d.n > 1;
     for (size_t i = 0; i < (d.n > 0 ? d.n : 1); i++) {

@@ -21,7 +21,7 @@ static int list(const struct config_resource *r, struct str_list *out, struct er
         rc = source_postgres_databases(&o, out, e);
     if (rc == 0 && out->n == 0)
         rc = err_set(e, ERR_NOT_FOUND, "the server has no database but templates");
-    return rc < 0 ? err_prefix(e, "resource %s", r->name) : 0;
+    return rc;
 }
 
 int job_databases(const struct config_resource *r, struct job_databases *out, struct err *e)

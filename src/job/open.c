@@ -241,5 +241,5 @@ int job_source_new(const struct config_resource *r, struct stream *input, struct
         return 0;
     }
     stream_close(input);
-    return rc < 0 ? err_prefix(e, "resource %s", r->name) : 0;
+    return rc;
 }

@@ -126,8 +126,7 @@ int former_put_back(const char *path, const char *text, struct err *e)
     if (lstat(path, &st) < 0) {
         if (errno != ENOENT && errno != ENOTDIR)
             return err_sys(e, errno, "cannot look at %s", path);
-        log_notice("%s is gone, and with it what it had been: its former attributes are not needed",
-                   path);
+        log_notice("%s is gone, so its former attributes are not set", path);
         return 0;
     }
     node_from_stat(&now, &st);
