@@ -1,4 +1,5 @@
 /* SQL as dumps write it: what is a line of its own and what is only text, names, roles, ends. */
+#include "base/mem.h"
 #include "target/foreign_int.h"
 #include "test/unit/unit.h"
 
@@ -159,15 +160,13 @@ static void long_lines_come_in_pieces(void **state)
 {
     (void)state;
     size_t len = 3 * (size_t)SQL_LINE_MOST;
-    char *text = malloc(len + 64);
-    assert_non_null(text);
+    _cleanup_free_ char *text = mem_alloc(len + 64);
     int n = sprintf(text, "COPY t FROM stdin;\n");
     memset(text + n, 'x', len);
     strcpy(text + n + len, "\n\\.\nALTER TABLE t OWNER TO me;\n");
     assert_int_equal(read_all(text), SQL_OTHER);
     assert_int_equal(scan.lines, 4);
     assert_int_equal(facts.roles.n, 1);
-    free(text);
 }
 
 int main(void)
