@@ -121,7 +121,7 @@ static int fill(const struct postgres_restore *r, const struct archive *a, const
     if (rc == 0)
         rc = check_counts(r, p, e);
     phase(r, "statistics");
-    return rc < 0 ? rc : pg_exec(p, "ANALYZE", e);
+    return rc < 0 ? rc : analyze_all(r, p, e);
 }
 
 int build_begin(const struct postgres_restore *r, struct archive *a, struct postgres_built *b,

@@ -84,6 +84,8 @@ struct load_choice {
 };
 _warn_unused_ int load_data(const struct archive *a, const char *database,
                             const struct load_choice *c, struct err *e);
+/* Collects the statistics of all tables, over several connections. */
+_warn_unused_ int analyze_all(const struct postgres_restore *r, struct pg *p, struct err *e);
 /* ---- postgres_build.c ---- */
 /* Looks, sees that all is ready, makes missing roles; *own is r with what was found out. */
 _warn_unused_ int build_prepare(const struct postgres_restore *r, struct postgres_restore *own,

@@ -120,3 +120,45 @@ int load_data(const struct archive *a, const char *database, const struct load_c
     pool_free(pool);
     return rc;
 }
+
+/* ---- statistics ---- */
+
+static int analyze_item(void *item, void *arg, struct err *e)
+{
+    const struct load *l = arg;
+    _cleanup_(pg_freep) struct pg *p = NULL;
+    int rc = target_connect(l->restore->server, l->database, &p, e);
+    return rc < 0 ? rc : pg_exec(p, item, e);
+}
+
+int analyze_all(const struct postgres_restore *r, struct pg *p, struct err *e)
+{
+    struct load l = {.restore = r, .database = pg_database(p)};
+    _cleanup_(str_list_release) struct str_list sql = {0};
+    /* A root takes its partitions along. Large tables one by one, the longest first; small ones a
+     * hundred at a time. */
+    int rc = target_query_list(
+        p,
+        "SELECT pg_catalog.string_agg(pg_catalog.format('ANALYZE %I.%I', nspname, relname), '; ') "
+        "FROM (SELECT n.nspname, c.relname, c.relkind <> 'p' AS leaf, s.bytes, CASE WHEN "
+        "s.bytes > 8000000 OR c.relkind = 'p' THEN c.oid::bigint ELSE - "
+        "(pg_catalog.row_number() OVER (ORDER BY s.bytes) / 100) END AS batch FROM "
+        "pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace, "
+        "LATERAL (SELECT pg_catalog.pg_relation_size(c.oid) AS bytes) AS s WHERE "
+        "c.relkind IN ('r', 'm', 'p') AND NOT c.relispartition AND c.relispopulated AND n.nspname "
+        "NOT IN ('pg_catalog', 'information_schema') AND c.relpersistence <> 't') AS tables GROUP BY "
+        "batch ORDER BY pg_catalog.bool_and(leaf), pg_catalog.sum(bytes) DESC",
+        NULL, 0, &sql, e);
+    if (rc < 0)
+        return rc;
+    struct pool *pool = pool_new(r->workers, r->workers, analyze_item, NULL, &l);
+    for (size_t i = 0; rc == 0 && i < sql.n; i++)
+        rc = pool_submit(pool, sql.s[i], e);
+    struct err why = ERR_INIT;
+    if (pool_wait(pool, &why) < 0) {
+        *e = why;
+        rc = e->code;
+    }
+    pool_free(pool);
+    return rc;
+}
