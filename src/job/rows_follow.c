@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH = 1000 };
+enum { BATCH = 5000 }; /* rows that are asked for at once */
 
 struct rows_set *rows_set_of(const struct rows *r, unsigned oid)
 {
@@ -186,13 +186,14 @@ static int resolve_page(struct rows *r, struct rows_set *s, int64_t *last, bool 
     rc = look_up(r, &s->table, page, &there, e);
     if (rc < 0)
         return rc;
+    int64_t after = *last;
     *last = pg_int(page, pg_rows_count(page) - 1, 0);
     buf_clear(&sql);
     buf_addf(
         &sql,
         "WITH x AS (UPDATE %s SET state = CASE WHEN n = ANY ($1::bigint[]) THEN 2 ELSE 1 END "
-        "WHERE state = 0 AND n <= %lld RETURNING state) SELECT count(*) FROM x WHERE state = 2",
-        s->name, (long long)*last);
+        "WHERE state = 0 AND n > %lld AND n <= %lld RETURNING state) SELECT count(*) FROM x WHERE state = 2",
+        s->name, (long long)after, (long long)*last);
     const char *params[] = {buf_str(&there)};
     rc = pg_value(r->work, buf_str(&sql), params, 1, &count, e);
     if (rc < 0)

@@ -137,8 +137,13 @@ void rows_record_release(struct rows_record *r)
 static void read_names(struct json_in *in, struct str_list *out)
 {
     json_array(in);
-    while (json_next_item(in))
-        str_list_add_take(out, json_get_text(in));
+    while (json_next_item(in)) {
+        char *name = json_get_text(in);
+        if (name != NULL)
+            str_list_add_take(out, name);
+        else
+            json_in_fail(in, "a column without a name");
+    }
 }
 
 static void read_table(struct json_in *in, struct rows_record_table *t)
