@@ -35,7 +35,7 @@ static const struct option options[] = {
     {"without-keeping", 0, OPTION_FLAG, offsetof(struct args, without_keeping), NULL,
      "do not keep what is replaced: no undo"},
     {"table", 0, OPTION_LIST, offsetof(struct args, tables), "TABLE",
-     "databases: only this one (or a pattern); repeatable"},
+     "databases: only these (name or pattern)"},
     {"schema", 0, OPTION_TEXT, offsetof(struct args, schema), "NAME",
      "with --table: into this schema"},
     {"create-roles", 0, OPTION_FLAG, offsetof(struct args, create_roles), NULL,
