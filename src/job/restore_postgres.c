@@ -127,6 +127,7 @@ static struct postgres_restore options_of(const struct restore_postgres *p,
         .manifest = &p->manifest,
         .create_roles = o->create_roles,
         .without_roles = o->without_roles,
+        .some_tables = o->tables.n > 0,
     };
 }
 
@@ -214,6 +215,11 @@ int postgres_plan(struct job *j, const struct restore_options *o, struct restore
         return err_set(e, ERR_USAGE, "--schema goes with --table");
     const struct postgres_outlook *look = &p->outlook;
     plan->target_empty = !look->exists || look->empty;
+    if (!plan->in_place && look->unseen != NULL)
+        return err_set(e, ERR_EXISTS,
+                       "the database %s is there already, and nobody can see whether it is empty: "
+                       "%s; restore under another name",
+                       p->database, look->unseen);
     if (!plan->in_place && !plan->target_empty)
         return err_set(
             e, ERR_EXISTS,

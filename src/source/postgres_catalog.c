@@ -52,6 +52,7 @@ int catalog_tables(struct pg_catalog *c, struct pg *p, struct err *e)
         t->bytes = (uint64_t)pg_int(r, i, 4);
         t->readable = pg_bool(r, i, 5);
         t->hidden = pg_bool(r, i, 6);
+        t->extension = pg_bool(r, i, 7);
         atomic_init(&t->rows, -1);
     }
     return 0;

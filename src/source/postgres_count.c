@@ -31,7 +31,8 @@ static void *count_all(void *arg)
     struct pg_counter *k = arg;
     for (size_t i = 0; i < k->catalog->n && !atomic_load(&k->stop); i++) {
         struct pg_table *t = &k->catalog->table[i];
-        if (t->split == 0 && (t->kind == 'r' || t->kind == 'u') && count_table(k, t) < 0)
+        bool counts = t->split == 0 && !t->extension && (t->kind == 'r' || t->kind == 'u');
+        if (counts && count_table(k, t) < 0)
             break;
     }
     atomic_store(&k->done, true);

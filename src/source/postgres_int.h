@@ -19,6 +19,7 @@ struct pg_table {
     uint64_t bytes;
     bool readable;        /* the role may select from it */
     bool hidden;          /* a policy would hide rows from the role */
+    bool extension;       /* an extension's, whose rows come in part from itself: not counted */
     _Atomic int64_t rows; /* -1: not counted */
     /* when it is read in parts */
     unsigned split; /* its number from 1 on; 0: its data are in the dump */

@@ -70,6 +70,7 @@ struct postgres_restore {
     unsigned workers;   /* connections that load at once; 0: as many as there are processors */
     bool create_roles;  /* those that are missing, from globals.sql */
     bool without_roles; /* leave owners and rights away */
+    bool some_tables;   /* it is about some tables, whatever the size of the whole */
     bool without_tablespaces; /* everything into the default one; set by itself where one is missing
                                */
     void (*phase)(const char *what, void *arg); /* "definitions", "data", "indexes", ...: a literal;
@@ -82,6 +83,8 @@ struct postgres_outlook {
     int version;        /* of the server */
     bool exists, empty; /* is there a database of that name, and does it hold nothing */
     bool same_source; /* it is the database that the snapshot was taken of, as far as can be seen */
+    char *no_space;   /* why its disk is too small; NULL: it is not, or cannot be seen */
+    char *unseen;     /* why nobody can look into the one that exists; NULL: somebody can */
     uint64_t old_bytes;       /* of the one that exists */
     struct str_list sessions; /* who is connected to it: "app from 10.0.0.7 (psql), idle" */
     struct str_list missing_roles, missing_extensions, missing_tablespaces;
@@ -92,11 +95,11 @@ struct postgres_outlook {
 };
 void postgres_outlook_release(struct postgres_outlook *o);
 /* Only looks. ERR_REFUSED when it cannot work: the server older than the dump, a pooler between, an
- * encoding or locale that the server does not have, too little space where that can be seen. */
+ * encoding or locale that the server does not have. */
 _warn_unused_ int target_postgres_look(const struct postgres_restore *r,
                                        struct postgres_outlook *out, struct err *e);
 /* ERR_REFUSED, naming them, when roles (unless they are to be created), extensions or tablespaces
- * are missing. */
+ * are missing; ERR_FULL where there is too little space. For before it is built. */
 _warn_unused_ int target_postgres_ready(const struct postgres_restore *r,
                                         const struct postgres_outlook *o, struct err *e);
 /* A database that was built and has a working name. */

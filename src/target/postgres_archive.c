@@ -200,7 +200,9 @@ static int environment(struct pg *to, struct str_list *out, struct err *e)
         return rc;
     long mib = strtol(own != NULL ? own : "0", NULL, 10);
     pg_environment(to, out);
-    char *more = str_fmt("-c synchronous_commit=off -c maintenance_work_mem=%ldMB",
+    /* Settings of the database hold already, and two of them must not. */
+    char *more = str_fmt("-c default_transaction_read_only=off -c statement_timeout=0 "
+                         "-c synchronous_commit=off -c maintenance_work_mem=%ldMB",
                          mib > MAINTENANCE_MEMORY ? mib : (long)MAINTENANCE_MEMORY);
     bool had = false;
     for (size_t i = 0; i < out->n && !had; i++)

@@ -56,14 +56,23 @@ static int create_database(const struct postgres_restore *r, struct pg *beside,
     return err_set(e, ERR_CORRUPT, "the dump does not say how its database was created");
 }
 
-/* Settings, owner, rights, limits; the comment comes with the name. What cannot be had is said: a
+/* ALTER DATABASE x SET ..., ALTER ROLE y IN DATABASE x SET ... */
+static bool is_setting(const char *sql, const char *name)
+{
+    _cleanup_free_ char *begin = str_fmt("ALTER DATABASE \"%s\" SET ", name);
+    return str_starts(sql, begin) || str_starts(sql, "ALTER ROLE ");
+}
+
+/* The settings before there are data, since values (money) and expressions may depend on them;
+ * afterwards owner, rights, limits; the comment comes with the name. What cannot be had is said: a
  * database without one of its settings is better than none. */
 static void apply_properties(const struct postgres_restore *r, struct pg *beside,
-                             struct postgres_built *b, struct str_list *properties)
+                             struct postgres_built *b, const struct str_list *properties,
+                             bool settings)
 {
     for (size_t i = 0; i < properties->n; i++) {
         const char *sql = properties->s[i];
-        if (str_starts(sql, "CREATE DATABASE ") ||
+        if (str_starts(sql, "CREATE DATABASE ") || is_setting(sql, b->name) != settings ||
             (r->without_roles && !str_starts(sql, "COMMENT ") &&
              (strstr(sql, " OWNER TO ") != NULL || !str_starts(sql, "ALTER DATABASE "))))
             continue;
@@ -145,10 +154,12 @@ static int build(const struct postgres_restore *r, struct postgres_built *b, str
     _cleanup_(archive_close) struct archive a = {0};
     _cleanup_(str_list_release) struct str_list properties = {0};
     int rc = build_begin(r, &a, b, &properties, e);
-    if (rc == 0)
+    if (rc == 0) {
+        apply_properties(r, b->beside, b, &properties, true);
         rc = fill(r, &a, b->name, e);
+    }
     if (rc == 0)
-        apply_properties(r, b->beside, b, &properties);
+        apply_properties(r, b->beside, b, &properties, false);
     return rc;
 }
 

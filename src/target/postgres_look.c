@@ -14,6 +14,8 @@ void postgres_outlook_release(struct postgres_outlook *o)
     str_list_release(&o->in_the_way);
     str_list_release(&o->abandoned);
     str_list_release(&o->notes);
+    free(o->no_space);
+    free(o->unseen);
     *o = (struct postgres_outlook){0};
 }
 
@@ -95,8 +97,8 @@ static int look_at_needs(const struct postgres_restore *r, struct pg *p,
 
 /* Space can be seen only where the server's disk is ours too. The size that the database had may be
  * mostly bloat, so that only a clear lack is refused. */
-static int look_at_space(const struct postgres_restore *r, struct pg *p,
-                         struct postgres_outlook *out, struct err *e)
+static void look_at_space(const struct postgres_restore *r, struct pg *p,
+                          struct postgres_outlook *out)
 {
     _cleanup_free_ char *dir = NULL;
     struct err ignored = ERR_INIT;
@@ -105,20 +107,19 @@ static int look_at_space(const struct postgres_restore *r, struct pg *p,
                  "SELECT CASE WHEN pg_catalog.inet_server_addr() IS NULL THEN "
                  "pg_catalog.current_setting('data_directory', true) END",
                  NULL, 0, &dir, &ignored) < 0 ||
-        dir == NULL || statvfs(dir, &fs) < 0)
-        return 0;
+        dir == NULL || statvfs(dir, &fs) < 0 || r->some_tables)
+        return;
     uint64_t free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize, need = r->manifest->bytes;
     char has[24], wants[24];
     if (free_bytes < need / 2)
-        return err_set(e, ERR_FULL,
-                       "%s has %s free in %s, and the database had %s; make room there, or restore "
-                       "into another server with --to",
-                       pg_where(p), size_human(free_bytes, has), dir, size_human(need, wants));
-    if (free_bytes < need)
+        out->no_space = str_fmt(
+            "%s has %s free in %s, and the database had %s; make room there, or restore into "
+            "another server with --to",
+            pg_where(p), size_human(free_bytes, has), dir, size_human(need, wants));
+    else if (free_bytes < need)
         str_list_add_take(&out->notes,
                           str_fmt("%s has only %s free, and the database had %s", dir,
                                   size_human(free_bytes, has), size_human(need, wants)));
-    return 0;
 }
 
 /* ---- the database that is there ---- */
@@ -139,6 +140,7 @@ static const char anything_sql[] =
     "d.objid = c.oid AND d.deptype IN ('e', 'i')))"
     " OR EXISTS (SELECT 1 FROM pg_catalog.pg_largeobject_metadata)";
 
+/* One that is broken is what a restore in place is for: it counts as not empty, and is kept. */
 static int look_inside(const struct postgres_restore *r, struct postgres_outlook *out,
                        struct err *e)
 {
@@ -147,24 +149,33 @@ static int look_inside(const struct postgres_restore *r, struct postgres_outlook
     int rc = target_connect(r->server, r->database, &in, e);
     if (rc == 0)
         rc = pg_value(in, anything_sql, NULL, 0, &anything, e);
-    if (rc == 0)
-        out->empty = str_eq(anything, "f");
-    if (rc == 0 && !out->empty)
-        rc = target_query_list(in,
+    out->empty = rc == 0 && str_eq(anything, "f");
+    if (rc == 0 || rc == ERR_CANCELLED || rc == ERR_TIMEOUT)
+        return rc;
+    out->unseen = str_dup(e->msg);
+    str_list_add_take(&out->notes,
+                      str_fmt("the one that is there cannot be looked into: %s", e->msg));
+    *e = (struct err)ERR_INIT;
+    return 0;
+}
+
+static int look_in_the_way(const struct postgres_restore *r, struct pg *beside,
+                           struct postgres_outlook *out, struct err *e)
+{
+    const char *name = r->database;
+    int rc = target_query_list(beside,
                                "SELECT 'the logical replication slot ' || slot_name FROM "
-                               "pg_catalog.pg_replication_slots WHERE database = "
-                               "pg_catalog.current_database() UNION ALL SELECT 'the prepared "
-                               "transaction ' || gid FROM pg_catalog.pg_prepared_xacts WHERE "
-                               "database = pg_catalog.current_database()",
-                               NULL, 0, &out->in_the_way, e);
+                               "pg_catalog.pg_replication_slots WHERE database = $1 UNION ALL "
+                               "SELECT 'the prepared transaction ' || gid FROM "
+                               "pg_catalog.pg_prepared_xacts WHERE database = $1",
+                               &name, 1, &out->in_the_way, e);
     struct err denied = ERR_INIT; /* only a superuser sees them; only he could have made any */
-    if (rc == 0 && !out->empty)
-        (void)!target_query_list(in,
+    if (rc == 0)
+        (void)!target_query_list(beside,
                                  "SELECT 'the subscription ' || subname FROM "
                                  "pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON "
-                                 "d.oid = s.subdbid WHERE d.datname = "
-                                 "pg_catalog.current_database()",
-                                 NULL, 0, &out->in_the_way, &denied);
+                                 "d.oid = s.subdbid WHERE d.datname = $1",
+                                 &name, 1, &out->in_the_way, &denied);
     return rc;
 }
 
@@ -196,7 +207,9 @@ static int look_at_database(const struct postgres_restore *r, struct pg *beside,
         " ' (', application_name, '), ', state) FROM pg_catalog.pg_stat_activity WHERE "
         "datname = $1 AND backend_type = 'client backend' ORDER BY backend_start",
         &name, 1, &out->sessions, e);
-    return rc < 0 ? rc : look_inside(r, out, e);
+    if (rc == 0)
+        rc = look_inside(r, out, e);
+    return rc < 0 || out->empty ? rc : look_in_the_way(r, beside, out, e);
 }
 
 int target_postgres_look(const struct postgres_restore *r, struct postgres_outlook *out,
@@ -211,10 +224,10 @@ int target_postgres_look(const struct postgres_restore *r, struct postgres_outlo
         rc = look_at_version(r, beside, out, e);
     if (rc == 0)
         rc = look_at_needs(r, beside, out, e);
-    if (rc == 0)
-        rc = look_at_space(r, beside, out, e);
-    if (rc == 0)
+    if (rc == 0) {
+        look_at_space(r, beside, out);
         rc = look_at_database(r, beside, out, e);
+    }
     if (rc == 0)
         rc = working_abandoned(beside, &out->abandoned, e);
     if (rc < 0)
@@ -226,6 +239,8 @@ int target_postgres_ready(const struct postgres_restore *r, const struct postgre
                           struct err *e)
 {
     _cleanup_(buf_release) struct buf names = BUF_INIT(BUF_TEXT);
+    if (o->no_space != NULL)
+        return err_set(e, ERR_FULL, "%s", o->no_space);
     if (o->missing_extensions.n > 0) {
         target_name_some(&o->missing_extensions, &names);
         return err_set(

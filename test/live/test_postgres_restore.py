@@ -319,6 +319,80 @@ def small_disk(s):
         subprocess.run(["umount", "-l", where], check=False)
 
 
+@case(limit=60)
+def not_our_encoding_nor_settings(place):
+    """Bytes that would be something else in UTF-8; values that depend on settings of the database,
+    which forbid writing as well; statistics that cannot be made."""
+    with postgres.server() as s:
+        s.createdb("app", "-E", "LATIN1", "--locale=C", "-T", "template0")
+        s.sql("app", "SET client_encoding = 'UTF8'; CREATE TABLE t AS SELECT i AS id, "
+                     "'d\u00e9j\u00e0 ' || i AS x FROM generate_series(1, 10000) i;"
+                     "CREATE TABLE u AS SELECT i AS id, '\u00c3\u00a9' || i AS x "
+                     "FROM generate_series(1, 10000) i;"
+                     "CREATE STATISTICS st ON (1 / (id - 5)), x FROM t;"
+                     "SET my.word = 'yes'; CREATE MATERIALIZED VIEW m AS "
+                     "SELECT current_setting('my.word') AS x;"
+                     "ALTER DATABASE app SET my.word = 'yes';"
+                     "ALTER DATABASE app SET default_transaction_read_only = on")
+        configure(place, s)
+        place.init()
+        place.backup("app")
+        done = place.salvor("restore", "app", "--to", "postgres:copy")
+        place.says(done, "statistics are missing")
+        same(s, "app", "copy")
+        nothing_left(place, s)
+
+
+@case(limit=60)
+def a_broken_database_and_little_space(place):
+    """The space is looked at before a database is built, not when it fills the disk itself."""
+    with postgres.server() as s, tight_disk(s) as fill:
+        ready(place, s, "CREATE TABLE t AS SELECT i AS id, repeat(md5(i::text), 10) AS x "
+                        "FROM generate_series(1, 50000) i; CREATE TABLE one AS SELECT 1;")
+        fill("app", 1.25)
+        oid = s.sql("postgres", "SELECT oid FROM pg_database WHERE datname = 'app'")
+        (s.data / "base" / oid / "PG_VERSION").unlink()
+        place.says(place.salvor("restore", "app", "--to", "postgres:app", status=1), "nobody can see")
+        in_place(place)
+        equal(s.sql("app", "SELECT count(*) FROM t"), "50000", "rows")
+        kept(s, "before")
+        place.salvor("restore", "app", "--table", "one", "--schema", "aside")
+        nothing_left(place, s)
+
+
+@contextlib.contextmanager
+def tight_disk(s):
+    """The server's files, but for its log of changes, on a disk that can be filled to a size."""
+    s.stop()
+    away = s.directory / "away"
+    s.data.rename(away)
+    s.data.mkdir(mode=0o700)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m,mode=700", "tmpfs", s.data],
+                          capture_output=True, check=False)
+    if done.returncode != 0:
+        s.data.rmdir()
+        away.rename(s.data)
+        s.start()
+        raise Skipped("needs the right to mount")
+    try:
+        subprocess.run(["cp", "-a", f"{away}/.", s.data], check=True)
+        subprocess.run(["rm", "-rf", s.data / "pg_wal"], check=True)
+        (s.data / "pg_wal").symlink_to(away / "pg_wal")
+        s.start()
+
+        def fill(db, times):
+            """Leaves as much as so many times the database."""
+            s.sql(db, "CHECKPOINT")
+            size = int(s.sql(db, f"SELECT pg_database_size('{db}')"))
+            fs = os.statvfs(s.data)
+            with open(s.data / "filler", "wb") as file:
+                os.posix_fallocate(file.fileno(), 0, fs.f_bavail * fs.f_frsize - int(size * times))
+        yield fill
+    finally:
+        s.stop()
+        subprocess.run(["umount", "-l", s.data], check=False)
+
+
 @case(limit=90)
 def cut_off_half_way(place):
     """By Ctrl-C, by a server that dies, by a kill: the next restore clears away what is left."""

@@ -6,7 +6,8 @@ SELECT c.oid,
        CASE WHEN c.relkind = 'r' AND c.relpersistence = 'u' THEN 'u' ELSE c.relkind::text END,
        coalesce(pg_table_size(c.oid), 0),
        has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'),
-       row_security_active(c.oid)
+       row_security_active(c.oid),
+       c.oid IN (SELECT unnest(extconfig) FROM pg_extension)
   FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p', 'f', 'm')
