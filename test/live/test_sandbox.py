@@ -362,6 +362,15 @@ def nothing_of_ours_reaches_the_server(place):
                       "PGOPTIONS": "-c nothing=1"})
 
 
+@case(limit=60)
+def libraries_are_preloaded(place):
+    """An extension that works only so; reading the view fails otherwise."""
+    (place.data / "x.sql").write_text(
+        "CREATE EXTENSION IF NOT EXISTS pg_stat_statements;\n"
+        "CREATE TABLE t AS SELECT * FROM pg_stat_statements;\n")
+    place.salvor("test", "-f", place.data / "x.sql", repo=False)
+
+
 # ---- snapshots ----
 
 @case(limit=90, tags="address")
