@@ -342,7 +342,7 @@ static int apply(struct cli *c, const struct args *a, const char *resource, stru
     return printing.code != 0 ? printing.code : rc;
 }
 
-static int write_files(struct cli *c, const struct args *a, struct rows *r, struct err *e)
+static int write_files(const struct args *a, struct rows *r, struct err *e)
 {
     _cleanup_(str_list_release) struct str_list files = {0};
     int rc = 0;
@@ -355,13 +355,17 @@ static int write_files(struct cli *c, const struct args *a, struct rows *r, stru
     for (size_t i = 0; rc == 0 && i < files.n; i++)
         if (strcmp(files.s[i], "-") != 0)
             log_notice("written to %s", files.s[i]);
-    (void)c;
     return rc;
 }
 
 /* ---- the command ---- */
 
-static int check_args(const struct args *a, struct err *e)
+static bool to_stdout(const struct args *a)
+{
+    return str_eq(a->sql, "-") || str_eq(a->csv, "-");
+}
+
+static int check_args(const struct cli *c, const struct args *a, struct err *e)
 {
     if (a->table == NULL)
         return err_set(e, ERR_USAGE, "which table? say --table NAME");
@@ -369,14 +373,11 @@ static int check_args(const struct args *a, struct err *e)
         return err_set(e, ERR_USAGE, "--snapshot, --at and --from exclude each other");
     if (a->without_triggers && !a->apply)
         return err_set(e, ERR_USAGE, "--without-triggers goes with --apply");
-    if (a->sql != NULL && a->csv != NULL && strcmp(a->sql, "-") == 0 && strcmp(a->csv, "-") == 0)
-        return err_set(e, ERR_USAGE, "--sql and --csv cannot both go to standard output");
+    if (to_stdout(a) && (c->json || a->apply || (a->sql != NULL && a->csv != NULL)))
+        return err_set(e, ERR_USAGE,
+                       "rows that go to standard output must be alone there: name a file, or leave "
+                       "out --json, --apply and the other format");
     return 0;
-}
-
-static bool to_stdout(const struct args *a)
-{
-    return str_eq(a->sql, "-") || str_eq(a->csv, "-");
 }
 
 static int find_and_act(struct cli *c, struct job *j, const struct args *a,
@@ -393,7 +394,7 @@ static int find_and_act(struct cli *c, struct job *j, const struct args *a,
     else if (!to_stdout(a))
         report_text(rows_report(r));
     if (rc == 0)
-        rc = write_files(c, a, r, e);
+        rc = write_files(a, r, e);
     if (rc == 0 && a->apply)
         rc = apply(c, a, o->resource, r, e);
     return rc;
@@ -430,7 +431,7 @@ static int run(struct cli *c, void *argp, char **word, int n, struct err *e)
                    : a->samples > 0 ? a->samples
                                     : SAMPLES,
     };
-    int rc = check_args(a, e);
+    int rc = check_args(c, a, e);
     if (rc == 0 && a->at != NULL &&
         !time_parse_human(a->at, clock_wall(&clock_system), &o.query.at))
         rc = err_set(e, ERR_USAGE,

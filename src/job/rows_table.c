@@ -52,7 +52,7 @@ static int no_such_table(struct pg *p, const char *schema, const char *name, str
                   schema != NULL ? schema : "", schema != NULL ? "." : "", name);
     if (nearest != NULL && !str_eq(nearest, name))
         return err_hint(e, "did you mean %s?", nearest);
-    return e->code;
+    return err_hint(e, "if it was dropped, `salvor restore --table` brings it back");
 }
 
 static int one_of_several(const struct pg_rows *r, const char *name, struct err *e)
