@@ -256,6 +256,11 @@ static int begin(struct postgres_source *s, struct err *e)
     int rc = snapshot_begin(&s->snapshot, &s->catalog, s->split, begin_dump, s, e);
     if (rc < 0)
         return rc;
+    if (str_list_has(&s->catalog.settings, "default_transaction_read_only=on"))
+        log_notice("%s is read-only by default, and will be so when it is restored; if a restore "
+                   "with --freeze was killed: ALTER DATABASE ... RESET "
+                   "default_transaction_read_only",
+                   pg_where(s->snapshot.leader));
     s->idle = queue_new(PG_WORKERS_MOST);
     for (size_t i = 0; i < s->snapshot.nworkers; i++)
         if (!queue_put(s->idle, s->snapshot.worker[i]))

@@ -336,7 +336,7 @@ def not_our_encoding_nor_settings(place):
                      "ALTER DATABASE app SET default_transaction_read_only = on")
         configure(place, s)
         place.init()
-        place.backup("app")
+        place.says(place.salvor("backup", "app"), "read-only by default")
         done = place.salvor("restore", "app", "--to", "postgres:copy")
         place.says(done, "statistics are missing")
         same(s, "app", "copy")
