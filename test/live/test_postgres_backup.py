@@ -47,7 +47,8 @@ def follow(place, resource, server):
     script = "set -e\n"
     for line in text.splitlines():
         if line.startswith("       ") and line[7] != " " and not line[7:].startswith(("/", "salvor")):
-            script += line[7:].replace("REPOSITORY", str(place.repo)) + "\n"
+            script += line[7:].replace("REPOSITORY", str(place.repo)) \
+                .replace(" ID ", f" {newest(place, resource)} ") + "\n"
     check("pg_restore" in script and "restic" in script, f"RESTORE.txt has no commands:\n{text}")
     out = pathlib.Path(tempfile.mkdtemp(prefix="stock-", dir=place.root))
     env = server.env()
