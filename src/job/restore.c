@@ -260,7 +260,10 @@ static void on_event(enum target_event what, const char *path, const char *kept,
         if (kept != NULL)
             str_list_add(&r->kept, kept);
         break;
-    case TARGET_ATTRIBUTES: res->attributes++; /* fall through */
+    case TARGET_ATTRIBUTES:
+        res->attributes++;
+        res->same++;
+        break;
     case TARGET_SAME: res->same++; break;
     case TARGET_SKIPPED:
         res->skipped++;

@@ -189,9 +189,11 @@ def emptied_and_rewritten(place):
         try:
             config = configure(place, race=dict(url=s.url("race"), split="256KiB"))
             good = 0
-            for _ in range(counts(4, 40)):
+            tried, least = 0, counts(4, 40)
+            while tried < least or (made <= 3 and tried < 20 * least):
                 done = place.salvor("-c", config, "backup", "race", repo=False, status=(0, 6))
                 good += done.status == 0
+                tried += 1
         finally:
             stop.set()
             thread.join()
@@ -309,7 +311,7 @@ def slow_backup(place, s):
     """A backup in the background that is in the middle of reading."""
     s.createdb("app")
     s.sql("app", "CREATE TABLE big AS SELECT i, md5(i::text) || repeat(md5(i::text), 20) AS t "
-                 "FROM generate_series(1, 150000) i")
+                 "FROM generate_series(1, 150000) i; CHECKPOINT")  # to outlive a crash of the server
     config = configure(place, app=dict(url=s.url("app"), split="4MiB"))
     child = subprocess.Popen([SALVOR, "-c", config, "backup", "app"], env=place.env, cwd=place.data,
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)

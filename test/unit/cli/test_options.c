@@ -160,12 +160,12 @@ static void help(void **state)
     _cleanup_(buf_release) struct buf text = BUF_INIT(BUF_TEXT);
     (void)state;
     options_help(options, 3, &text);
-    assert_string_equal(buf_str(&text), "  -n, --dry-run                 only say it\n"
-                                        "  -a, --all                     all of it\n"
-                                        "  -t, --to DIR                  where to\n");
+    assert_string_equal(buf_str(&text), "  -n, --dry-run  only say it\n"
+                                        "  -a, --all      all of it\n"
+                                        "  -t, --to DIR   where to\n");
     buf_clear(&text);
     options_help(options + 6, 1, &text);
-    assert_string_equal(buf_str(&text), "      --read-data[=SHARE]       read it\n");
+    assert_string_equal(buf_str(&text), "      --read-data[=SHARE]  read it\n");
 }
 
 int main(void)
