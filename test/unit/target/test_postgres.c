@@ -105,8 +105,8 @@ static void test_bad_manifest(void **state)
         "{}",
         "[]",
         "{\"database\":\"a\",\"dump\":\"d\",\"tables\":[{\"name\":\"t\"}]}",
-        "{\"database\":\"a\",\"dump\":\"d\",\"tables\":[{\"schema\":\"s\",\"name\":\"t\",\"split\":"
-        "99999999999}]}",
+        ("{\"database\":\"a\",\"dump\":\"d\",\"tables\":[{\"schema\":\"s\",\"name\":\"t\","
+         "\"split\":99999999999}]}"),
         "{\"database\":\"a\",\"dump\":\"d\",\"extensions\":[{}]}"};
     for (size_t i = 0; i < array_len(bad); i++) {
         struct err e = ERR_INIT;
