@@ -45,12 +45,16 @@ _warn_unused_ int postgres_carry_out(struct job *j, const struct restore_plan *p
                                      struct restore_result *out, struct err *e);
 /* A snapshot of the database that was replaced, named result->kept. */
 void postgres_save_replaced(struct job *j, const struct restore_plan *plan, const char *kept);
-/* The swap back by a record of the ledger. *aside gets the name that the restored one has then. */
-_warn_unused_ int postgres_put_back(const struct config *c, const char *resource,
-                                    const struct ledger_kept *k, char **aside, struct err *e);
 void restore_postgres_free(struct restore_postgres *p); /* NULL is allowed */
 
+/* ---- undo_postgres.c ---- */
+/* The swap back by a record of the ledger, on the server that it names. *aside gets the name that
+ * the restored one has then. */
+_warn_unused_ int postgres_put_back(const struct config *c, const char *resource,
+                                    const struct ledger_kept *k, char **aside, struct err *e);
+
 /* ---- hook.c ---- */
+enum { HOOK_MS = 600000 }; /* how long a command of the configuration may take */
 /* Runs a command of the configuration, which is told the database in SALVOR_DATABASE and, where
  * there is one, that which it stands for in SALVOR_DATABASE_BEFORE. `name` is for messages. */
 _warn_unused_ int hook_run(const char *command, const char *name, const char *database,

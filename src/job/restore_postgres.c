@@ -11,7 +11,6 @@
 #include <sys/stat.h>
 
 enum {
-    HOOK_MS = 600000,    /* how long a command of the configuration may take */
     HEALTH_SECONDS = 30, /* how long the application may take to be well, unless configured */
 };
 
@@ -488,45 +487,4 @@ void postgres_save_replaced(struct job *j, const struct restore_plan *plan, cons
                     kept, e.msg);
     backup_result_release(&res);
     str_list_release(&old.postgres.databases);
-}
-
-/* The configured server where the resource is one still; else the address that was written down,
- * with a password from where libpq finds one. */
-static struct pg_server server_of(const struct config *c, const char *resource, const char *address,
-                                  const struct config_resource **r)
-{
-    *r = c != NULL && resource != NULL ? config_resource_of(c, resource) : NULL;
-    if (*r != NULL && (*r)->type == RESOURCE_POSTGRES && (*r)->postgres.unset == NULL)
-        return (struct pg_server){.url = (*r)->postgres.url, .bindir = (*r)->postgres.bindir};
-    *r = NULL;
-    return (struct pg_server){.url = address};
-}
-
-int postgres_put_back(const struct config *c, const char *resource, const struct ledger_kept *k,
-                      char **aside, struct err *e)
-{
-    const struct config_resource *r = NULL;
-    struct pg_server s = server_of(c, resource, k->path, &r);
-    _cleanup_free_ char *database = NULL, *name = NULL;
-    int rc = pg_parse_url(k->path, &database, NULL, NULL, e);
-    if (rc == 0 && database == NULL)
-        rc = err_set(e, ERR_CORRUPT, "the ledger does not say which database was restored");
-    if (rc < 0)
-        return rc;
-    if (str_eq(k->kind, KEPT_CUTOVER)) {
-        if (r == NULL || r->postgres.cutover == NULL)
-            return err_set(e, ERR_USAGE,
-                           "the application was led to %s by the command of cutover, which is not "
-                           "configured any more; lead it back to %s by hand",
-                           database, k->kept);
-        return hook_run(r->postgres.cutover, "cutover", k->kept, database, HOOK_MS, e);
-    }
-    rc = target_postgres_spare_name(&s, database, "undone", clock_wall(&clock_system), &name, e);
-    if (rc == ERR_NOT_FOUND)
-        rc = e->code = ERR_IO; /* see undo.c */
-    if (rc == 0)
-        rc = target_postgres_put_back(&s, database, k->kept, name, e);
-    if (rc == 0)
-        *aside = str_fmt("the database %s", name);
-    return rc;
 }

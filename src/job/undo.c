@@ -86,8 +86,8 @@ static int put_back(const struct undo *u, const struct ledger_kept *k, struct un
                      : target_put_back(k->kind, k->path, k->kept, ASIDE_SUFFIX, &aside, e);
         if (aside != NULL)
             str_list_add_take(&out->asides, aside);
-        if (rc < 0 && !(is_database(k) ? rc == ERR_NOT_FOUND : kept_is_gone(k)))
-            return rc;
+        if (rc < 0 && (is_database(k) || !kept_is_gone(k)))
+            return rc; /* a database that is missing may be on another server than was asked */
         struct err why = *e;
         if (ledger_kept_undone(u->ledger, u->restore->id, k, e) < 0)
             return e->code;

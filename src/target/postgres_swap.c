@@ -189,7 +189,7 @@ int target_postgres_put_back(const struct pg_server *s, const char *good, const 
     bool there = false, taken = false;
     int rc = target_connect_beside(s, good, &b.beside, e);
     if (rc == ERR_NOT_FOUND)
-        rc = e->code = ERR_IO; /* only what is looked for here may be called missing */
+        rc = e->code = ERR_IO; /* only what is looked for here is called missing */
     if (rc == 0)
         rc = exists(b.beside, from, &there, e);
     if (rc == 0 && !there)

@@ -532,6 +532,28 @@ def by_address(place):
 
 
 @case(limit=60)
+def undo_asks_the_server_that_was_restored(place):
+    """Also when another one is configured meanwhile; what it does not find stays on the list."""
+    with postgres.server() as s, postgres.server() as other:
+        ready(place, s)
+        s.sql("app", "DELETE FROM t")
+        in_place(place)
+        other.createdb("app")
+        old = kept(s, "before")
+        s.sql("postgres", f"ALTER DATABASE {old} RENAME TO away")
+        configure(place, other)
+        for _ in range(2):
+            done = place.salvor("undo", "app", status=3)
+            place.says(done, old, "RENAME")
+        s.sql("postgres", f"ALTER DATABASE away RENAME TO {old}")
+        done = place.salvor("undo", "app")
+        place.says(done, "another server")
+        equal(s.sql("app", "SELECT count(*) FROM t"), "0", "rows after undo")
+        equal(other.sql("app", "SELECT to_regclass('t') IS NULL"), "t", "the other one")
+        nothing_left(place, s)
+
+
+@case(limit=60)
 def some_tables(place):
     with postgres.server() as s:
         ready(place, s, TABLES)
