@@ -53,7 +53,7 @@ _warn_unused_ int ledger_runs(struct ledger *l, const struct ledger_filter *f, l
 
 /* ---- in-place restores, so that undo can take them back ---- */
 struct ledger_kept {
-    char *kind; /* "files", "sqlite", "attributes" */
+    char *kind; /* "files", "sqlite", "attributes", "postgres", "cutover", "frozen" */
     char *path; /* what was restored */
     char *kept; /* where the old one is; NULL: there was none. Of "attributes": these themselves */
     bool undone;

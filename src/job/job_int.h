@@ -34,6 +34,7 @@ _warn_unused_ int lock_for_reading(struct job *j, struct err *e);
  */
 #define KEPT_POSTGRES "postgres" /* names were swapped */
 #define KEPT_CUTOVER "cutover"   /* a command led the application to the other one */
+#define KEPT_FROZEN "frozen"     /* kept is what target_postgres_unfrozen told */
 /* Whether this is a restore into a database server and not of files. */
 bool restore_into_postgres(const char *type, const char *to);
 /* Fills what is special to databases: plan->snapshot, resource and type are there. */
@@ -52,6 +53,11 @@ void restore_postgres_free(struct restore_postgres *p); /* NULL is allowed */
  * the restored one has then. */
 _warn_unused_ int postgres_put_back(const struct config *c, const char *resource,
                                     const struct ledger_kept *k, char **aside, struct err *e);
+/* Thaws what the record is about. */
+_warn_unused_ int postgres_thaw(const struct config *c, const char *resource,
+                                const struct ledger_kept *k, struct err *e);
+/* Thaws what killed restores of the resource left frozen, and says so. */
+void postgres_thaw_left(struct ledger *l, const struct config *c, const char *resource);
 
 /* ---- hook.c ---- */
 enum { HOOK_MS = 600000 }; /* how long a command of the configuration may take */

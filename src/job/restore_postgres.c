@@ -248,7 +248,9 @@ struct work {
     struct postgres_restore restore;
     int64_t run; /* in the ledger, 0: none */
     struct restore_result *result;
-    char *address; /* as the ledger has it */
+    char *address;  /* of what was swapped, as the ledger has it */
+    char *frozen;   /* the same of what was frozen */
+    char *unfrozen; /* and what thaws it; NULL: nothing is frozen */
 };
 
 static void on_phase(const char *what, void *arg)
@@ -260,26 +262,28 @@ static void on_phase(const char *what, void *arg)
 }
 
 /* For undo, before anything is changed. Without a ledger the restore goes on: it was said. */
-static void remember(struct work *w, const char *kind, const char *database, const char *kept)
+static char *remember(struct work *w, const char *kind, const char *database, const char *kept)
 {
     struct err e = ERR_INIT;
+    char *address = NULL;
     if (w->job->ledger == NULL || w->run == 0)
-        return;
-    int rc = target_postgres_address(&w->p->server, database, &w->address, &e);
+        return NULL;
+    int rc = target_postgres_address(&w->p->server, database, &address, &e);
     struct ledger_kept k = {.kind = (char *)(uintptr_t)kind,
-                            .path = w->address,
+                            .path = address,
                             .kept = (char *)(uintptr_t)kept};
     if (rc == 0)
         rc = ledger_keep(w->job->ledger, w->run, &k, &e);
     if (rc < 0)
         log_warning("`salvor undo` will not know of %s: %s", w->p->database, e.msg);
+    return address;
 }
 
-static void forget(struct work *w)
+static void forget(struct work *w, const char *kind, char *address)
 {
     struct err e = ERR_INIT;
-    struct ledger_kept k = {.path = w->address};
-    if (w->job->ledger != NULL && w->run != 0 && w->address != NULL &&
+    struct ledger_kept k = {.kind = (char *)(uintptr_t)kind, .path = address};
+    if (w->job->ledger != NULL && w->run != 0 && address != NULL &&
         ledger_kept_undone(w->job->ledger, w->run, &k, &e) < 0)
         log_warning("%s", e.msg);
 }
@@ -293,16 +297,18 @@ static const char *configured(const struct work *w, size_t offset)
 }
 
 /* Writes are gated by the configured command, and by the server for those who do not know better.
- */
-static int freeze(struct work *w, bool on, const char *database, struct err *e)
+ * What undoes it is in the ledger before it is done, lest a kill leaves it so for ever. */
+static int freeze(struct work *w, const char *database, struct err *e)
 {
     const char *command = configured(w, offsetof(struct config_postgres, freeze));
-    int rc = 0;
-    if (on && command != NULL)
+    int rc = target_postgres_unfrozen(&w->p->server, database, &w->unfrozen, e);
+    if (rc == 0)
+        w->frozen = remember(w, KEPT_FROZEN, database, w->unfrozen);
+    if (rc == 0 && command != NULL)
         rc = hook_run(command, "freeze", database, NULL, HOOK_MS, e);
     if (rc == 0)
-        rc = target_postgres_freeze(&w->p->server, database, on, e);
-    if (rc == 0 && on)
+        rc = target_postgres_freeze(&w->p->server, database, e);
+    if (rc == 0)
         log_notice("%s is read-only by default now; a session that says SET "
                    "default_transaction_read_only = off can write still",
                    database);
@@ -310,14 +316,18 @@ static int freeze(struct work *w, bool on, const char *database, struct err *e)
 }
 
 /* Must be done after an interruption too. */
-static void thaw(struct work *w, const char *database)
+static void thaw(struct work *w)
 {
     struct err e = ERR_INIT;
+    if (w->unfrozen == NULL)
+        return;
     w->p->server.shielded = true;
-    if (freeze(w, false, database, &e) < 0)
-        log_warning("%s stays read-only by default: %s; to end it: ALTER DATABASE ... RESET "
-                    "default_transaction_read_only",
-                    database, e.msg);
+    if (target_postgres_thaw(&w->p->server, w->p->database, w->unfrozen, &e) == 0)
+        forget(w, KEPT_FROZEN, w->frozen);
+    else
+        log_warning("%s stays read-only by default: %s; the next restore ends that, as does ALTER "
+                    "DATABASE ... RESET default_transaction_read_only",
+                    w->p->database, e.msg);
 }
 
 /* Asks again and again until it is well or the time is over. */
@@ -346,7 +356,7 @@ static int back_again(struct work *w, const char *kept, struct err *e)
     if (rc < 0)
         return err_hint(e, "AND THE FORMER DATABASE COULD NOT BE PUT BACK: %s; try `salvor undo`",
                         why.msg);
-    forget(w);
+    forget(w, KEPT_POSTGRES, w->address);
     if (kept == NULL)
         return err_hint(e, "what was restored is kept as %s", failed);
     return err_hint(e,
@@ -357,11 +367,11 @@ static int back_again(struct work *w, const char *kept, struct err *e)
 
 static int swap_and_check(struct work *w, struct postgres_built *b, const char *kept, struct err *e)
 {
-    remember(w, KEPT_POSTGRES, w->p->database, kept);
+    w->address = remember(w, KEPT_POSTGRES, w->p->database, kept);
     atomic_store(&w->job->progress.phase, "swapping");
     int rc = target_postgres_swap(&w->restore, b, kept, e);
     if (rc < 0) {
-        forget(w);
+        forget(w, KEPT_POSTGRES, w->address);
         return rc;
     }
     rc = check_health(w, e);
@@ -380,7 +390,7 @@ static int cut_over(struct work *w, struct postgres_built *b, const char *comman
         rc = target_postgres_publish(&r, b, e);
     if (rc < 0)
         return rc;
-    remember(w, KEPT_CUTOVER, name, w->p->database);
+    w->address = remember(w, KEPT_CUTOVER, name, w->p->database);
     rc = hook_run(command, "cutover", name, w->p->database, HOOK_MS, e);
     if (rc == 0)
         rc = check_health(w, e);
@@ -391,7 +401,7 @@ static int cut_over(struct work *w, struct postgres_built *b, const char *comman
     struct err why = ERR_INIT;
     if (hook_run(command, "cutover", w->p->database, name, HOOK_MS, &why) < 0)
         return err_hint(e, "AND THE WAY BACK FAILED: %s; try `salvor undo`", why.msg);
-    forget(w);
+    forget(w, KEPT_CUTOVER, w->address);
     return err_hint(e, "the application was led back to %s; what was restored is kept as %s",
                     w->p->database, name);
 }
@@ -402,12 +412,8 @@ static int in_place(struct work *w, struct err *e)
     _cleanup_(postgres_built_release) struct postgres_built b = {0};
     _cleanup_free_ char *kept = NULL;
     const char *command = configured(w, offsetof(struct config_postgres, cutover));
-    bool there = w->p->outlook.exists, frozen = false;
-    int rc = 0;
-    if (o->freeze && there) {
-        rc = freeze(w, true, w->p->database, e);
-        frozen = true; /* perhaps in part */
-    }
+    bool there = w->p->outlook.exists;
+    int rc = o->freeze && there ? freeze(w, w->p->database, e) : 0;
     if (rc == 0)
         rc = target_postgres_build(&w->restore, &b, e);
     if (rc == 0 && there)
@@ -416,8 +422,7 @@ static int in_place(struct work *w, struct err *e)
     if (rc == 0)
         rc = command != NULL ? cut_over(w, &b, command, e) : swap_and_check(w, &b, kept, e);
     bool swapped = rc == 0 && command == NULL && kept != NULL;
-    if (frozen)
-        thaw(w, swapped ? kept : w->p->database);
+    thaw(w);
     if (rc == 0) {
         w->result->replaced = swapped;
         w->result->created = !swapped;
@@ -451,6 +456,7 @@ int postgres_carry_out(struct job *j, const struct restore_plan *plan,
         out->replaced = !plan->target_empty;
         return 0;
     }
+    postgres_thaw_left(j->ledger, j->config, plan->resource);
     progress_reset(&j->progress);
     atomic_store(&j->progress.bytes_total, plan->bytes);
     if (o->tables.n > 0) {
@@ -464,6 +470,8 @@ int postgres_carry_out(struct job *j, const struct restore_plan *plan,
     }
     out->bytes_fetched = atomic_load(&j->progress.bytes);
     free(w.address);
+    free(w.frozen);
+    free(w.unfrozen);
     return rc;
 }
 

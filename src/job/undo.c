@@ -71,9 +71,24 @@ struct undo {
     bool dry_run;
 };
 
+static bool is_frozen(const struct ledger_kept *k)
+{
+    return str_eq(k->kind, KEPT_FROZEN);
+}
+
 static bool is_database(const struct ledger_kept *k)
 {
-    return str_eq(k->kind, KEPT_POSTGRES) || str_eq(k->kind, KEPT_CUTOVER);
+    return str_eq(k->kind, KEPT_POSTGRES) || str_eq(k->kind, KEPT_CUTOVER) || is_frozen(k);
+}
+
+static int put_back_one(const struct undo *u, const struct ledger_kept *k, char **aside,
+                        struct err *e)
+{
+    const char *resource = u->restore->resource;
+    if (is_frozen(k))
+        return postgres_thaw(u->config, resource, k, e);
+    return is_database(k) ? postgres_put_back(u->config, resource, k, aside, e)
+                          : target_put_back(k->kind, k->path, k->kept, ASIDE_SUFFIX, aside, e);
 }
 
 static int put_back(const struct undo *u, const struct ledger_kept *k, struct undo_result *out,
@@ -81,9 +96,7 @@ static int put_back(const struct undo *u, const struct ledger_kept *k, struct un
 {
     if (!u->dry_run) {
         char *aside = NULL;
-        int rc = is_database(k)
-                     ? postgres_put_back(u->config, u->restore->resource, k, &aside, e)
-                     : target_put_back(k->kind, k->path, k->kept, ASIDE_SUFFIX, &aside, e);
+        int rc = put_back_one(u, k, &aside, e);
         if (aside != NULL)
             str_list_add_take(&out->asides, aside);
         if (rc < 0 && (is_database(k) || !kept_is_gone(k)))
@@ -97,7 +110,7 @@ static int put_back(const struct undo *u, const struct ledger_kept *k, struct un
                             "if the restore or an undo was cut off here, it is as it was before");
         }
     }
-    if (is_attributes(k))
+    if (is_attributes(k) || is_frozen(k))
         out->attributes++;
     else if (k->kept != NULL)
         out->put_back++;

@@ -91,3 +91,59 @@ int postgres_put_back(const struct config *c, const char *resource, const struct
         *aside = str_fmt("the database %s", name);
     return rc;
 }
+
+/* ---- what stayed frozen ---- */
+
+int postgres_thaw(const struct config *c, const char *resource, const struct ledger_kept *k,
+                  struct err *e)
+{
+    const struct config_resource *r = NULL;
+    _cleanup_free_ char *database = NULL;
+    int rc = pg_parse_url(k->path, &database, NULL, NULL, e);
+    if (rc == 0 && (database == NULL || k->kept == NULL))
+        rc = err_set(e, ERR_CORRUPT, "the ledger does not say which database was frozen");
+    if (rc < 0)
+        return rc;
+    struct pg_server s = server_of(c, resource, database, k->path, &r);
+    rc = target_postgres_thaw(&s, database, k->kept, e);
+    if (rc == 0)
+        log_notice("%s, left read-only by a restore that did not end, takes writes as before",
+                   database);
+    return rc;
+}
+
+struct thawing {
+    struct ledger *ledger;
+    const struct config *config;
+    const struct ledger_run *run;
+};
+
+static int thaw_one(const struct ledger_kept *k, void *arg, struct err *e)
+{
+    const struct thawing *t = arg;
+    if (k->undone || !str_eq(k->kind, KEPT_FROZEN))
+        return 0;
+    int rc = postgres_thaw(t->config, t->run->resource, k, e);
+    return rc < 0 ? rc : ledger_kept_undone(t->ledger, t->run->id, k, e);
+}
+
+static int thaw_run(const struct ledger_run *r, void *arg, struct err *e)
+{
+    struct thawing *t = arg;
+    struct err why = ERR_INIT;
+    (void)e;
+    t->run = r;
+    if (!str_eq(r->result, "running") && ledger_kept_list(t->ledger, r->id, thaw_one, t, &why) < 0)
+        log_warning("what an earlier restore of %s left read-only stays so: %s", r->resource,
+                    why.msg);
+    return 0;
+}
+
+void postgres_thaw_left(struct ledger *l, const struct config *c, const char *resource)
+{
+    struct ledger_filter f = {.kind = "restore", .resource = resource};
+    struct thawing t = {.ledger = l, .config = c};
+    struct err e = ERR_INIT;
+    if (l != NULL && ledger_runs(l, &f, thaw_run, &t, &e) < 0)
+        log_warning("%s", e.msg);
+}

@@ -100,6 +100,10 @@ _warn_unused_ int check_count(struct pg *p, const struct postgres_table *t, cons
 /* Renames what was built, and gives it its own comment; in a transaction of the caller's. */
 _warn_unused_ int built_take_name(struct postgres_built *b, const char *name, struct err *e);
 
+/* ---- postgres_swap.c ---- */
+/* Ends all sessions of two databases but this one. */
+_warn_unused_ int end_sessions(struct pg *p, const char *a, const char *b, struct err *e);
+
 /* ---- postgres_roles.c ---- */
 /* Creates `missing` from globals.sql; those that it does not have, without login. */
 _warn_unused_ int roles_create(const struct postgres_restore *r, struct pg *p,

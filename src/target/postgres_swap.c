@@ -22,7 +22,7 @@ struct kicker {
     atomic_bool stop;
 };
 
-static int kick(struct pg *p, const char *a, const char *b, struct err *e)
+int end_sessions(struct pg *p, const char *a, const char *b, struct err *e)
 {
     return pg_execf(p, e,
                     "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity "
@@ -36,7 +36,7 @@ static void *kick_on(void *arg)
     struct kicker *k = arg;
     while (!atomic_load(&k->stop)) {
         struct err e = ERR_INIT; /* the rename tells, by failing */
-        (void)!kick(k->p, k->names[0], k->names[1], &e);
+        (void)!end_sessions(k->p, k->names[0], k->names[1], &e);
         (void)nanosleep(&(struct timespec){.tv_nsec = KICK_NS}, NULL);
     }
     return NULL;
@@ -143,7 +143,7 @@ static int swap(struct postgres_built *b, const char *good, const char *kept, st
     if (rc < 0)
         return rc;
     k.p = second;
-    rc = kick(second, good, b->name, e);
+    rc = end_sessions(second, good, b->name, e);
     if (rc < 0)
         return err_prefix(e, "the sessions of %s cannot be ended", good);
     rc = refuse_foreign(second, good, e);
@@ -201,20 +201,4 @@ int target_postgres_put_back(const struct pg_server *s, const char *good, const 
     b.name = str_dup(from);
     b.named = true; /* it is not ours to drop */
     return kept != NULL ? swap(&b, good, taken ? aside : NULL, e) : swap(&b, aside, NULL, e);
-}
-
-/* ---- no more writes ---- */
-
-int target_postgres_freeze(const struct pg_server *s, const char *database, bool freeze,
-                           struct err *e)
-{
-    _cleanup_(pg_freep) struct pg *beside = NULL;
-    int rc = target_connect_beside(s, database, &beside, e);
-    if (rc == 0 && !freeze)
-        return pg_execf(beside, e, "ALTER DATABASE %I RESET default_transaction_read_only",
-                        database);
-    if (rc == 0)
-        rc = pg_execf(beside, e, "ALTER DATABASE %I SET default_transaction_read_only = on",
-                      database);
-    return rc < 0 ? rc : kick(beside, database, database, e); /* sessions learn of it anew */
 }

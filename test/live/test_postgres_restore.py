@@ -217,6 +217,34 @@ def writes_are_gated(place):
 
 
 @case(limit=60)
+def killed_while_frozen(place):
+    """What thaws it is in the ledger: the next restore does, or undo; to what its owner had set."""
+    with postgres.server() as s:
+        ready(place, s, SLOW)
+        setting = lambda: s.sql("postgres", "SELECT setconfig FROM pg_db_role_setting s JOIN "
+                                            "pg_database d ON d.oid = setdatabase WHERE datname = "
+                                            "'app'")
+
+        def kill():
+            child = place.start("restore", "app", "--yes", "--freeze", env=UNATTENDED)
+            wait(lambda: "=on" in setting(), "it is frozen")
+            child.kill()
+            child.communicate()
+            wait(lambda: s.sessions() == 0, "the server sees that nobody is there")
+
+        kill()
+        place.says(place.salvor("undo", "app"), "takes writes as before")
+        equal(setting(), "", "the setting")
+        place.salvor("undo", "app", status=1)
+        s.sql("postgres", "ALTER DATABASE app SET default_transaction_read_only = off")
+        kill()
+        place.says(in_place(place, "--freeze"), "takes writes as before")
+        equal(s.sql(kept(s, "before"), "SHOW default_transaction_read_only"), "off", "the old one")
+        place.salvor("undo", "app")
+        equal(setting(), "{default_transaction_read_only=off}", "the owner's setting")
+
+
+@case(limit=60)
 def roles_and_extensions(place):
     with postgres.server() as s, postgres.server() as other:
         s.sql("postgres", "CREATE ROLE app LOGIN PASSWORD 'x'; CREATE ROLE \"odd one\" NOLOGIN;"
