@@ -86,6 +86,7 @@ struct postgres_outlook {
     char *no_space;   /* why its disk is too small; NULL: it is not, or cannot be seen */
     char *unseen;     /* why nobody can look into the one that exists; NULL: somebody can */
     uint64_t old_bytes;       /* of the one that exists */
+    struct str_list outfit;   /* of an empty one: owner, rights, settings, ... */
     struct str_list sessions; /* who is connected to it: "app from 10.0.0.7 (psql), idle" */
     struct str_list missing_roles, missing_extensions, missing_tablespaces;
     struct str_list
@@ -109,7 +110,8 @@ struct postgres_built {
     char *name;              /* the working name */
     struct str_list comment; /* what is said of it once it has its name */
     bool keep_comment;
-    bool named; /* it got its name */
+    bool named;  /* it got its name */
+    bool unsure; /* nobody could see whether it did */
 };
 /* Drops it unless it got its name; also after an interruption. */
 void postgres_built_release(struct postgres_built *b);
@@ -169,7 +171,8 @@ _warn_unused_ int target_postgres_spare_name(const struct pg_server *s, const ch
                                              struct err *e);
 /* Gives it its name; the database that has it becomes `kept`. Both in one transaction, while who
  * connects waits; who is connected is ended. ERR_REFUSED names slots, subscriptions and prepared
- * transactions of the old one; ERR_LOCKED names sessions that could not be ended. */
+ * transactions of the old one; ERR_LOCKED names sessions that could not be ended. After a failure
+ * with b->unsure the names may be swapped. */
 _warn_unused_ int target_postgres_swap(const struct postgres_restore *r, struct postgres_built *b,
                                        const char *kept, struct err *e);
 /* The way back: `kept` becomes `good` again, and what is `good` now becomes `aside`. ERR_NOT_FOUND

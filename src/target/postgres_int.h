@@ -32,6 +32,12 @@ _warn_unused_ int working_alone(struct pg *beside, const char *database, struct 
 _warn_unused_ int working_drop(const struct pg_server *s, struct pg *beside, const char *name,
                                struct err *e);
 
+/* ---- postgres_look.c ---- */
+
+/* Whether a database holds nothing but what comes with every one or with an extension. */
+_warn_unused_ int database_empty(const struct pg_server *s, const char *database, bool *empty,
+                                 struct err *e);
+
 /* ---- postgres_archive.c: the dump, by pg_restore ---- */
 
 struct archive {
@@ -103,6 +109,9 @@ _warn_unused_ int built_take_name(struct postgres_built *b, const char *name, st
 /* ---- postgres_swap.c ---- */
 /* Ends all sessions of two databases but this one. */
 _warn_unused_ int end_sessions(struct pg *p, const char *a, const char *b, struct err *e);
+/* COMMIT of the transaction that gave `b` the name `good`. If the answer is lost, b->beside is
+ * another connection afterwards, NULL with b->unsure if the server was not to be reached again. */
+_warn_unused_ int built_commit(struct postgres_built *b, const char *good, struct err *e);
 
 /* ---- postgres_roles.c ---- */
 /* Creates `missing` from globals.sql; those that it does not have, without login. */

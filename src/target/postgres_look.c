@@ -7,6 +7,7 @@
 
 void postgres_outlook_release(struct postgres_outlook *o)
 {
+    str_list_release(&o->outfit);
     str_list_release(&o->sessions);
     str_list_release(&o->missing_roles);
     str_list_release(&o->missing_extensions);
@@ -124,32 +125,88 @@ static void look_at_space(const struct postgres_restore *r, struct pg *p,
 
 /* ---- the database that is there ---- */
 
-/* Anything that somebody made: not what comes with every database or with an extension. */
-static const char anything_sql[] =
-    "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = "
-    "c.relnamespace WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND NOT EXISTS "
-    "(SELECT 1 FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass AND "
-    "d.objid = c.oid AND d.deptype = 'e'))"
-    " OR EXISTS (SELECT 1 FROM pg_catalog.pg_proc c JOIN pg_catalog.pg_namespace n ON n.oid = "
-    "c.pronamespace WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND NOT EXISTS "
-    "(SELECT 1 FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_proc'::regclass AND "
-    "d.objid = c.oid AND d.deptype = 'e'))"
-    " OR EXISTS (SELECT 1 FROM pg_catalog.pg_type c JOIN pg_catalog.pg_namespace n ON n.oid = "
-    "c.typnamespace WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND NOT EXISTS "
-    "(SELECT 1 FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_type'::regclass AND "
-    "d.objid = c.oid AND d.deptype IN ('e', 'i')))"
-    " OR EXISTS (SELECT 1 FROM pg_catalog.pg_largeobject_metadata)";
+/* Anything that somebody made: not what comes with every database (its number is below 16384) or
+ * with an extension ('e'), nor what belongs to something else ('i', indexes) or to a session. */
+static const struct {
+    const char *table, *but;
+} catalogues[] = {
+    {"pg_class", "relkind NOT IN ('i', 'I', 't') AND relpersistence <> 't'"},
+    {"pg_namespace", "nspname <> 'public' AND nspname !~ '^pg_(toast_)?temp_'"},
+    {"pg_proc", "true"},
+    {"pg_type", "true"},
+    {"pg_largeobject_metadata", "true"},
+    {"pg_foreign_data_wrapper", "true"},
+    {"pg_foreign_server", "true"},
+    {"pg_publication", "true"},
+    {"pg_event_trigger", "true"},
+    {"pg_language", "true"},
+    {"pg_cast", "true"},
+    {"pg_transform", "true"},
+    {"pg_operator", "true"},
+    {"pg_opfamily", "true"},
+    {"pg_am", "true"},
+    {"pg_collation", "true"},
+    {"pg_conversion", "true"},
+    {"pg_statistic_ext", "true"},
+    {"pg_ts_config", "true"},
+    {"pg_ts_dict", "true"},
+    {"pg_ts_parser", "true"},
+    {"pg_ts_template", "true"},
+};
+
+static int holds_nothing(struct pg *in, bool *empty, struct err *e)
+{
+    _cleanup_(buf_release) struct buf sql = BUF_INIT(BUF_TEXT);
+    _cleanup_free_ char *anything = NULL;
+    for (size_t i = 0; i < array_len(catalogues); i++)
+        buf_addf(&sql,
+                 "%s EXISTS (SELECT 1 FROM pg_catalog.%s c WHERE c.oid >= 16384 AND %s AND NOT "
+                 "EXISTS (SELECT 1 FROM pg_catalog.pg_depend d WHERE d.classid = "
+                 "'pg_catalog.%s'::regclass AND d.objid = c.oid AND d.deptype IN ('e', 'i')))",
+                 i == 0 ? "SELECT" : " OR", catalogues[i].table, catalogues[i].but,
+                 catalogues[i].table);
+    int rc = pg_value(in, buf_str(&sql), NULL, 0, &anything, e);
+    *empty = rc == 0 && str_eq(anything, "f");
+    return rc;
+}
+
+int database_empty(const struct pg_server *s, const char *database, bool *empty, struct err *e)
+{
+    _cleanup_(pg_freep) struct pg *in = NULL;
+    int rc = target_connect(s, database, &in, e);
+    return rc < 0 ? rc : holds_nothing(in, empty, e);
+}
+
+/* What a database has beside its contents; without them an empty one can matter to somebody. */
+static const char outfit_sql[] =
+    "SELECT 'the owner ' || pg_catalog.pg_get_userbyid(datdba) FROM pg_catalog.pg_database WHERE "
+    "datname = pg_catalog.current_database()"
+    " UNION ALL SELECT 'the rights ' || datacl::text FROM pg_catalog.pg_database WHERE datname = "
+    "pg_catalog.current_database() AND datacl IS NOT NULL"
+    " UNION ALL SELECT 'the tablespace ' || spcname FROM pg_catalog.pg_database d JOIN "
+    "pg_catalog.pg_tablespace t ON t.oid = d.dattablespace WHERE datname = "
+    "pg_catalog.current_database() AND spcname <> 'pg_default'"
+    " UNION ALL SELECT 'the limit of ' || datconnlimit || ' connections' FROM "
+    "pg_catalog.pg_database WHERE datname = pg_catalog.current_database() AND datconnlimit <> -1"
+    " UNION ALL SELECT 'the setting ' || s FROM (SELECT pg_catalog.unnest(setconfig) AS s FROM "
+    "pg_catalog.pg_db_role_setting r JOIN pg_catalog.pg_database d ON d.oid = r.setdatabase WHERE "
+    "datname = pg_catalog.current_database()) x"
+    " UNION ALL SELECT 'the extension ' || extname FROM pg_catalog.pg_extension WHERE extname <> "
+    "'plpgsql'"
+    " UNION ALL SELECT DISTINCT 'default privileges of ' || "
+    "pg_catalog.pg_get_userbyid(defaclrole) FROM pg_catalog.pg_default_acl";
 
 /* One that is broken is what a restore in place is for: it counts as not empty, and is kept. */
 static int look_inside(const struct postgres_restore *r, struct postgres_outlook *out,
                        struct err *e)
 {
     _cleanup_(pg_freep) struct pg *in = NULL;
-    _cleanup_free_ char *anything = NULL;
     int rc = target_connect(r->server, r->database, &in, e);
+    out->empty = false;
     if (rc == 0)
-        rc = pg_value(in, anything_sql, NULL, 0, &anything, e);
-    out->empty = rc == 0 && str_eq(anything, "f");
+        rc = holds_nothing(in, &out->empty, e);
+    if (rc == 0 && out->empty)
+        rc = target_query_list(in, outfit_sql, NULL, 0, &out->outfit, e);
     if (rc == 0 || rc == ERR_CANCELLED || rc == ERR_TIMEOUT)
         return rc;
     out->unseen = str_dup(e->msg);
