@@ -151,6 +151,7 @@ static void note(struct restore_plan *plan, const struct postgres_outlook *look,
     note_list(plan, "these tablespaces are missing, what was there goes to the default one: ",
               &look->missing_tablespaces);
     note_list(plan, "left of restores that did not end, and dropped: ", &look->abandoned);
+    note_list(plan, "the empty database that is there is replaced, and with it ", &look->outfit);
     if (!plan->in_place)
         return;
     note_list(plan, "a swap is refused while there is ", &look->in_the_way);
@@ -371,7 +372,8 @@ static int swap_and_check(struct work *w, struct postgres_built *b, const char *
     atomic_store(&w->job->progress.phase, "swapping");
     int rc = target_postgres_swap(&w->restore, b, kept, e);
     if (rc < 0) {
-        forget(w, KEPT_POSTGRES, w->address);
+        if (!b->unsure)
+            forget(w, KEPT_POSTGRES, w->address);
         return rc;
     }
     rc = check_health(w, e);

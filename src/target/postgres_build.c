@@ -1,5 +1,6 @@
 /* Building a database beside, under a working name: definitions, data, indexes and keys, counts,
  * statistics, settings; then giving it its name. What fails on the way is dropped. */
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/work.h"
@@ -209,9 +210,11 @@ static void drop_built(struct postgres_built *b)
     struct pg_server s = *b->server;
     struct err why = ERR_INIT;
     s.shielded = true;
-    pg_shield(b->beside, true);
-    if (working_drop(&s, b->beside, b->name, &why) == 0)
-        return;
+    if (b->beside != NULL) {
+        pg_shield(b->beside, true);
+        if (working_drop(&s, b->beside, b->name, &why) == 0)
+            return;
+    }
     pg_free(take(b->beside));
     why = (struct err)ERR_INIT;
     int rc = target_connect_beside(&s, b->name, &b->beside, &why);
@@ -231,10 +234,36 @@ void postgres_built_release(struct postgres_built *b)
     *b = (struct postgres_built){0};
 }
 
+/* The empty one had its name until now: only now nobody can put anything into it any more. It has
+ * no name of ours, so that no later restore drops it unseen when this one is killed here. */
+static int drop_empty(const struct postgres_restore *r, struct postgres_built *b, const char *spare,
+                      struct err *e)
+{
+    bool empty = false;
+    struct err why = ERR_INIT;
+    int rc = database_empty(r->server, spare, &empty, e);
+    if (rc == 0 && empty) {
+        if (pg_execf(b->beside, &why, "DROP DATABASE %I", spare) < 0)
+            log_warning("the empty database that was there is left as %s: %s", spare, why.msg);
+        return 0;
+    }
+    if (rc == 0)
+        rc = err_set(e, ERR_EXISTS,
+                     "the database %s on %s was empty, and meanwhile somebody made something in "
+                     "it; restore under another name",
+                     r->database, pg_where(b->beside));
+    struct pg_server s = *r->server;
+    s.shielded = true; /* an interruption may be why */
+    if (target_postgres_put_back(&s, r->database, spare, b->name, &why) < 0)
+        return err_hint(e, "it is kept as %s, since it could not be put back: %s", spare, why.msg);
+    b->named = false;
+    return rc;
+}
+
 int target_postgres_publish(const struct postgres_restore *r, struct postgres_built *b,
                             struct err *e)
 {
-    _cleanup_free_ char *spare = NULL; /* what the empty one is called until it is dropped */
+    _cleanup_free_ char *spare = NULL;
     struct postgres_outlook o;
     int rc = target_postgres_look(r, &o, e);
     if (rc < 0)
@@ -250,22 +279,24 @@ int target_postgres_publish(const struct postgres_restore *r, struct postgres_bu
         return err_set(e, ERR_LOCKED, "the empty database %s on %s is in use by %zu session%s",
                        r->database, pg_where(b->beside), sessions, sessions == 1 ? "" : "s");
     if (exists)
-        rc = working_claim(b->beside, &spare, e);
+        rc = target_postgres_spare_name(r->server, r->database, "empty", clock_wall(&clock_system),
+                                        &spare, e);
     if (rc == 0)
         rc = pg_exec(b->beside, "BEGIN", e);
     if (rc == 0 && exists)
         rc = pg_execf(b->beside, e, "ALTER DATABASE %I RENAME TO %I", r->database, spare);
     if (rc == 0)
         rc = built_take_name(b, r->database, e);
-    if (rc == 0)
-        rc = pg_exec(b->beside, "COMMIT", e);
-    if (rc < 0) {
+    if (rc == 0) {
+        rc = built_commit(b, r->database, e);
+    } else {
         struct err ignored = ERR_INIT;
         (void)!pg_exec(b->beside, "ROLLBACK", &ignored);
-        return err_prefix(e, "%s is restored, but cannot get its name", r->database);
     }
+    if (rc < 0)
+        return err_prefix(e, "%s is restored, but cannot get its name", r->database);
     b->named = true;
-    return exists ? working_drop(r->server, b->beside, spare, e) : 0;
+    return exists ? drop_empty(r, b, spare, e) : 0;
 }
 
 int built_take_name(struct postgres_built *b, const char *name, struct err *e)

@@ -1,6 +1,7 @@
 /* Swapping names. One transaction renames both databases. The first rename locks the name: whoever
  * connects waits, and who is connected is ended from a second connection meanwhile; nothing has to
  * be switched off before, and so a kill at any point leaves everything as it was. */
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/work.h"
 #include "target/postgres_int.h"
@@ -11,8 +12,13 @@
 
 enum {
     NAME_MOST = 63, /* bytes of a name on the server */
+    LOOKS = 120,    /* for what became of a lost COMMIT: as long as a server may take to recover */
+    LOOK_NS = 500 * 1000 * 1000,
     KICK_NS = 10 * 1000 * 1000,
 };
+
+/* Tells a session from all others that the server has or had. */
+#define SESSION_SQL "pg_catalog.concat(pid, ' ', backend_start)"
 
 /* ---- ending the sessions of a database ---- */
 
@@ -102,6 +108,64 @@ static int name_holders(struct pg *p, const char *database, struct err *e)
         database, who.n > 0 ? " by " : "", buf_str(&names));
 }
 
+/* The session of a lost COMMIT is ended first, lest it is carried out after the look. */
+static int look_anew(struct postgres_built *b, const char *good, const char *session, bool *done,
+                     struct err *e)
+{
+    struct pg_server s = *b->server;
+    s.shielded = true; /* an interruption may be why */
+    int rc = 0;
+    for (unsigned n = 0; n < LOOKS; n++) {
+        _cleanup_(pg_rows_freep) struct pg_rows *rows = NULL;
+        bool there = false;
+        *e = (struct err)ERR_INIT;
+        pg_free(take(b->beside));
+        rc = target_connect_beside(&s, good, &b->beside, e);
+        if (rc == 0)
+            rc = pg_query(b->beside,
+                          "SELECT pg_catalog.pg_terminate_backend(pid) FROM "
+                          "pg_catalog.pg_stat_activity WHERE " SESSION_SQL " = $1",
+                          &session, 1, &rows, e);
+        if (rc == 0 && pg_rows_count(rows) > 0)
+            rc = err_set(e, ERR_LOCKED, "the session that was lost does not end");
+        if (rc == 0)
+            rc = exists(b->beside, b->name, &there, e);
+        if (rc == 0) {
+            *done = !there;
+            pg_shield(b->beside, b->server->shielded);
+            return 0;
+        }
+        (void)nanosleep(&(struct timespec){.tv_nsec = LOOK_NS}, NULL);
+    }
+    pg_free(take(b->beside));
+    return rc;
+}
+
+int built_commit(struct postgres_built *b, const char *good, struct err *e)
+{
+    _cleanup_free_ char *session = NULL;
+    struct err why = ERR_INIT;
+    bool done = false;
+    int rc = pg_value(b->beside,
+                      "SELECT " SESSION_SQL " FROM pg_catalog.pg_stat_activity WHERE pid = "
+                      "pg_catalog.pg_backend_pid()",
+                      NULL, 0, &session, e);
+    if (rc < 0 || (rc = pg_exec(b->beside, "COMMIT", e)) == 0)
+        return rc;
+    if (look_anew(b, good, session, &done, &why) < 0) {
+        b->unsure = true;
+        return err_hint(e,
+                        "whether %s was renamed to %s before that, nobody can see: %s; look when "
+                        "the server answers",
+                        b->name, good, why.msg);
+    }
+    if (!done)
+        return rc;
+    log_notice("the names are swapped, though the server's answer was lost: %s", e->msg);
+    *e = (struct err)ERR_INIT;
+    return 0;
+}
+
 static int rename_both(struct postgres_built *b, const char *good, const char *kept, struct err *e)
 {
     struct pg *p = b->beside;
@@ -111,15 +175,11 @@ static int rename_both(struct postgres_built *b, const char *good, const char *k
     if (rc == 0)
         rc = built_take_name(b, good, e);
     if (rc == 0)
-        rc = pg_exec(p, "COMMIT", e);
-    if (rc < 0) {
-        bool in_use = strcmp(pg_sqlstate(p), "55006") == 0;
-        struct err ignored = ERR_INIT;
-        (void)!pg_exec(p, "ROLLBACK", &ignored);
-        if (in_use)
-            rc = name_holders(p, good, e);
-    }
-    return rc;
+        return built_commit(b, good, e);
+    bool in_use = strcmp(pg_sqlstate(p), "55006") == 0;
+    struct err ignored = ERR_INIT;
+    (void)!pg_exec(p, "ROLLBACK", &ignored);
+    return in_use ? name_holders(p, good, e) : rc;
 }
 
 /* Sessions of roles that are not ours to end show little of themselves. The rename would wait for

@@ -3,7 +3,9 @@ import contextlib
 import json
 import os
 import pathlib
+import select
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -578,6 +580,119 @@ def undo_asks_the_server_that_was_restored(place):
         place.says(done, "another server")
         equal(s.sql("app", "SELECT count(*) FROM t"), "0", "rows after undo")
         equal(other.sql("app", "SELECT to_regclass('t') IS NULL"), "t", "the other one")
+        nothing_left(place, s)
+
+
+class Between(threading.Thread):
+    """Stands between salvor and a server, sees what is said, and may keep answers for itself."""
+
+    def __init__(self, s, look):
+        super().__init__(daemon=True)
+        self.s, self.look, self.port = s, look, postgres.free_port()
+        self.listener = socket.create_server(("127.0.0.1", self.port))
+        self.start()
+
+    def run(self):
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self.serve, args=(self.listener.accept()[0],),
+                                 daemon=True).start()
+
+    def serve(self, client):
+        said = b""
+        with client, socket.create_connection(("127.0.0.1", self.s.port)) as server, \
+                contextlib.suppress(OSError):
+            while True:
+                for side in select.select([client, server], [], [])[0]:
+                    data = side.recv(1 << 16)
+                    if not data:
+                        return
+                    if side is server:
+                        client.sendall(data)
+                        continue
+                    said = (said + data)[-4000:]
+                    lose = self.look(said, data)
+                    server.sendall(data)
+                    if lose:
+                        server.recv(1 << 16)
+                        return
+
+
+@case(limit=60)
+def an_answer_that_is_lost(place):
+    """The names are swapped, and nobody says so: undo must know of it."""
+    with postgres.server(tcp=True) as s:
+        ready(place, s)
+        lost = []
+
+        def lose(said, data):
+            if b"RENAME TO" in said and b"COMMIT" in data and not lost:
+                lost.append(data)
+                return True
+            return False
+
+        path = place.root / "salvor.yaml"
+        path.write_text(path.read_text().replace(
+            s.url("app"), s.url("app", tcp=True, port=Between(s, lose).port)))
+        for keep in (False, True):
+            s.sql("app", "DELETE FROM t")
+            lost.clear()
+            place.says(in_place(place), "answer was lost")
+            equal(len(lost), 1, "answers that were lost")
+            equal(s.sql("app", "SELECT count(*) FROM t"), "20000", "rows")
+            old = kept(s, "before")
+            if keep:
+                lost.clear()
+            place.salvor("undo", "app")
+            equal(s.sql("app", "SELECT count(*) FROM t"), "0", "rows after undo")
+            check(old not in s.databases(), "the old one has its name back")
+            s.dropdb(kept(s, "undone"))
+        nothing_left(place, s)
+
+
+@case(limit=60)
+def an_empty_database(place):
+    """It is looked at again when nobody can reach it any more; what it had is said."""
+    with postgres.server(tcp=True) as s:
+        ready(place, s)
+        sneaked = []
+
+        def sneak(said, data):
+            if b'ALTER DATABASE "two" RENAME' in data and not sneaked:
+                sneaked.append(data)
+                s.sql("two", "CREATE TABLE sneaked AS SELECT 7 AS seven")
+            return False
+
+        path = place.root / "salvor.yaml"
+        path.write_text(path.read_text().replace(
+            s.url("app"), s.url("app", tcp=True, port=Between(s, sneak).port)))
+        s.createdb("two")
+        done = place.salvor("restore", "app", "--to", "postgres:two", status=1)
+        place.says(done, "two", "meanwhile")
+        equal(s.sql("two", "SELECT seven FROM sneaked"), "7", "what was made meanwhile")
+        equal(s.databases(), ["app", "postgres", "two"], "databases")
+        nothing_left(place, s)
+
+        for made in ("CREATE SCHEMA s", "CREATE PUBLICATION p",
+                     "CREATE FOREIGN DATA WRAPPER w", "SELECT lo_create(0)",
+                     "CREATE COLLATION c FROM \"C\"", "CREATE TYPE e AS ENUM ('a')",
+                     "CREATE FUNCTION f() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'"):
+            s.createdb("full")
+            s.sql("full", made)
+            done = place.salvor("restore", "app", "--to", "postgres:full", status=1)
+            place.says(done, "not empty")
+            s.dropdb("full")
+
+        s.sql("postgres", "CREATE ROLE x")
+        s.createdb("prepared", "-O", "x")
+        s.sql("prepared", "ALTER DATABASE prepared SET work_mem = '5MB';"
+                          "ALTER DATABASE prepared CONNECTION LIMIT 7; GRANT CONNECT ON DATABASE "
+                          "prepared TO x")
+        done = place.salvor("restore", "app", "--to", "postgres:prepared", "--dry-run")
+        for word in ("is replaced", "the owner x", "the rights ", "work_mem=5MB", "7 connections"):
+            check(word in done.out, f"the plan says {word}")
+        place.salvor("restore", "app", "--to", "postgres:prepared")
+        equal(s.sql("prepared", "SELECT count(*) FROM t"), "20000", "rows")
         nothing_left(place, s)
 
 
