@@ -499,8 +499,19 @@ int source_postgres_databases(const struct source_postgres_options *o, struct st
         rc = pg_connect(&server, &p, e);
     if (rc == 0)
         rc = pg_query(p, sql_pg_databases, NULL, 0, &r, e);
-    for (size_t i = 0; rc == 0 && i < pg_rows_count(r); i++)
-        str_list_add(out, pg_text(r, i, 0));
+    _cleanup_(buf_release) struct buf closed = BUF_INIT(BUF_TEXT);
+    for (size_t i = 0; rc == 0 && i < pg_rows_count(r); i++) {
+        const char *name = pg_text(r, i, 0);
+        if (pg_bool(r, i, 1)) {
+            str_list_add(out, name);
+            continue;
+        }
+        buf_adds(&closed, closed.len > 0 ? ", " : "");
+        text_printable(name, strlen(name), &closed);
+    }
+    if (closed.len > 0)
+        log_notice("%s: left out, since no connections are allowed to them: %s", pg_where(p),
+                   buf_str(&closed));
     pg_free(p);
     return rc;
 }

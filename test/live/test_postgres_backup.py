@@ -304,6 +304,9 @@ def all_databases(place):
         equal(sorted(x["resource"] for x in place.snapshots()),
               ["srv.Odd%2C%20name%3Dx", "srv.one", "srv.postgres", "srv.two"], "left")
         place.salvor("-c", config, "config", "check", repo=False)
+        s.sql("postgres", "ALTER DATABASE two ALLOW_CONNECTIONS false")
+        done = place.salvor("-c", config, "backup", "srv", repo=False)
+        place.says(done, "left out", "two")
         equal(s.sessions(), 0, "sessions left on the server")
 
 
