@@ -184,8 +184,8 @@ _warn_unused_ int target_postgres_put_back(const struct pg_server *s, const char
 _warn_unused_ int target_postgres_address(const struct pg_server *s, const char *database,
                                           char **out, struct err *e);
 /* Which database it is and how it takes writes now, as a text to be written down before it is
- * frozen: also one that a killed restore left frozen can be thawed by it, whatever its name is then.
- * The caller frees it. */
+ * frozen: also one that a killed restore left frozen can be thawed by it, whatever its name is
+ * then. The caller frees it. */
 _warn_unused_ int target_postgres_unfrozen(const struct pg_server *s, const char *database,
                                            char **out, struct err *e);
 /* Makes new transactions read-only unless they say otherwise, and ends the sessions so that they
