@@ -236,6 +236,25 @@ static int untar(struct foreign *a, struct err *e)
 
 /* ---- what is in it: SQL ---- */
 
+/* What a damaged packed file unpacks to may look like anything, and its checksum comes last: that
+ * it is damaged counts before whatever `e` complains of. */
+static int complain(struct stream *s, struct err *e)
+{
+    enum { PIECE = 1 << 18 };
+    _cleanup_free_ char *data = mem_alloc(PIECE);
+    struct err why = ERR_INIT;
+    size_t got = 1;
+    int rc = 0;
+    while (rc == 0 && got > 0) {
+        rc = cancel_check(&why);
+        if (rc == 0)
+            rc = stream_read(s, data, PIECE, &got, &why);
+    }
+    if (rc < 0)
+        *e = why;
+    return e->code;
+}
+
 static int scan_sql(struct foreign *a, struct stream *s, struct err *e)
 {
     _cleanup_(sql_scan_release) struct sql_scan scan;
@@ -253,13 +272,14 @@ static int scan_sql(struct foreign *a, struct stream *s, struct err *e)
             break;
         enum sql_line what = sql_scan_piece(&scan, &piece);
         if (what == SQL_FORBIDDEN)
-            return err_set(
-                e, ERR_REFUSED,
-                "%s, line %llu: the psql command \\%s is none that a dump needs, and may "
-                "run programs; take it out if you trust the file",
-                a->path, (unsigned long long)scan.lines, scan.command);
-        if (scan.other != NULL)
-            return err_set(e, ERR_UNSUPPORTED, "%s is %s, not of PostgreSQL", a->path, scan.other);
+            (void)err_set(e, ERR_REFUSED,
+                          "%s, line %llu: the psql command \\%s is none that a dump needs, and may "
+                          "run programs; take it out if you trust the file",
+                          a->path, (unsigned long long)scan.lines, scan.command);
+        else if (scan.other != NULL)
+            (void)err_set(e, ERR_UNSUPPORTED, "%s is %s, not of PostgreSQL", a->path, scan.other);
+        if (what == SQL_FORBIDDEN || scan.other != NULL)
+            return complain(s, e);
     }
     if (!sql_scan_complete(&scan))
         return err_set(e, ERR_CORRUPT,

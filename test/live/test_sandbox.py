@@ -216,6 +216,7 @@ def bad_archives(place):
             ("cut.sql", text[:len(text) // 2], 4, "cut off"),
             ("cut.gz", packed_text[:len(packed_text) // 2], 4, "gzip"),
             ("flipped.gz", packed_text[:900] + b"XXXX" + packed_text[904:], 4, "damaged"),
+            ("lying.gz", gzip.compress(b"SELECT 1;\n\\! x\n")[:-8] + bytes(8), 4, "damaged"),
             ("cut.dump", dump[:len(dump) // 2], 4, "damaged"),
             ("toc.dump", dump[:40], 4, "damaged"),
             ("newer.dump", bytes(newer), 1, "newer pg_dump"),
