@@ -83,8 +83,29 @@ static int code_of(const char *said)
     return ERR_IO;
 }
 
+struct feed {
+    const struct foreign *archive;
+    struct proc *psql;
+    struct buf out;
+    bool without_roles;
+    char key[33];      /* of \restrict; "" if psql has it not */
+    uint64_t *connect; /* lines of the file for which psql was given three */
+    size_t nconnect, cap;
+};
+
+/* The line of the file that psql's line `n` came from. */
+static uint64_t file_line(const struct feed *f, uint64_t n)
+{
+    uint64_t added = 0;
+    for (size_t i = 0; i < f->nconnect && n > f->connect[i] + added; i++, added += 2)
+        if (n <= f->connect[i] + added + 2)
+            return f->connect[i];
+    return n - added;
+}
+
+/* `f` of psql; NULL of another program. */
 static int load_failed(const struct foreign *a, struct proc *p, const struct foreign_load *l,
-                       struct err *e)
+                       const struct feed *f, struct err *e)
 {
     if (e->code != ERR_IO)
         return e->code;
@@ -96,10 +117,11 @@ static int load_failed(const struct foreign *a, struct proc *p, const struct for
     _cleanup_free_ char *said = proc_errors(p), *error = NULL;
     sort_out(said, l->warnings, &error);
     const char *where = error != NULL ? strstr(error, "<stdin>:") : NULL;
-    if (where != NULL) {
+    if (where != NULL && f != NULL) {
         char *rest;
-        unsigned long line = strtoul(where + 8, &rest, 10);
-        return err_set(e, code_of(said), "%s, line %lu%s", a->path, line, rest);
+        uint64_t line = file_line(f, strtoull(where + 8, &rest, 10));
+        return err_set(e, code_of(said), "%s, line %llu%s", a->path, (unsigned long long)line,
+                       rest);
     }
     if (a->plain != NULL && foreign_damaged(a, error != NULL ? error : said, e) < 0)
         return e->code;
@@ -128,14 +150,6 @@ static bool has_restrict(const char *psql)
     return major >= (long)array_len(since) || minor >= since[major];
 }
 
-struct feed {
-    const struct foreign *archive;
-    struct proc *psql;
-    struct buf out;
-    bool without_roles;
-    char key[33]; /* of \restrict; "" if psql has it not */
-};
-
 static int feed_flush(struct feed *f, size_t least, struct err *e)
 {
     if (f->out.len <= least)
@@ -145,18 +159,21 @@ static int feed_flush(struct feed *f, size_t least, struct err *e)
     return rc;
 }
 
-/* To a database of the same server, and to no other place, whatever its name. */
-static void put_connect(struct feed *f, const char *name)
+/* To a database of the same server, and to no other place, whatever its name. The commands have a
+ * line each: newer versions of psql take the rest of the line for the key. */
+static void put_connect(struct feed *f, const char *name, uint64_t line)
 {
-    if (f->key[0] != '\0')
-        buf_addf(&f->out, "\\unrestrict %s ", f->key);
+    if (f->key[0] != '\0') {
+        mem_grow(&f->connect, f->nconnect, &f->cap, sizeof *f->connect);
+        f->connect[f->nconnect++] = line;
+        buf_addf(&f->out, "\\unrestrict %s\n", f->key);
+    }
     buf_adds(&f->out, "\\connect -reuse-previous=on \"dbname='");
     for (const char *p = name; *p != '\0'; p++)
         buf_addf(&f->out, "%s%c", *p == '\\' || *p == '\'' || *p == '"' ? "\\" : "", *p);
-    buf_adds(&f->out, "'\"");
+    buf_adds(&f->out, "'\"\n");
     if (f->key[0] != '\0')
-        buf_addf(&f->out, " \\restrict %s", f->key);
-    buf_adds(&f->out, "\n");
+        buf_addf(&f->out, "\\restrict %s\n", f->key);
 }
 
 /* CREATE ROLE postgres, which every pg_dumpall has. */
@@ -186,7 +203,7 @@ static int feed_all(struct feed *f, struct stream *s, const struct pg *p, struct
         if (what == SQL_FORBIDDEN)
             rc = err_set(e, ERR_CHANGED, "%s changed while it was read", f->archive->path);
         else if (what == SQL_CONNECT)
-            put_connect(f, scan.connect);
+            put_connect(f, scan.connect, scan.lines);
         else if (what == SQL_DROPPED || (f->without_roles && scan.rights && !copy) ||
                  (!copy && piece.first && str_starts(piece.text, "CREATE ROLE ") &&
                   makes_own_role(p, &piece)))
@@ -258,7 +275,10 @@ static int load_sql(struct foreign *a, const struct foreign_load *l, struct pg *
         rc = proc_wait(child, -1, e);
     }
     if (rc < 0)
-        return load_failed(a, child, l, e);
+        rc = load_failed(a, child, l, &f, e);
+    free(f.connect);
+    if (rc < 0)
+        return rc;
     _cleanup_free_ char *said = proc_errors(child), *error = NULL;
     sort_out(said, l->warnings, &error);
     return 0;
@@ -291,7 +311,7 @@ static int load_dump(struct foreign *a, const struct foreign_load *l, struct pg 
     if (rc == 0)
         rc = proc_wait(child, -1, e);
     if (rc < 0)
-        return child != NULL ? load_failed(a, child, l, e) : rc;
+        return child != NULL ? load_failed(a, child, l, NULL, e) : rc;
     _cleanup_free_ char *said = proc_errors(child), *error = NULL;
     sort_out(said, l->warnings, &error);
     return 0;
