@@ -22,6 +22,7 @@ import os
 import pathlib
 import random
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -353,6 +354,8 @@ def run_case(name):
 
 
 def main():
+    for interruption in (signal.SIGINT, signal.SIGHUP):  # whoever runs us may ignore them
+        signal.signal(interruption, signal.SIG_DFL)
     if sys.argv[1:] == ["--list"]:
         for name, (_, limit, tags) in _cases.items():
             print(f"{name}\t{limit}\t{tags}")
