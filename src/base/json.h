@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/id.h"
+#include "base/text.h"
 #include <time.h>
 
 /* ---- writing ---- */
@@ -49,6 +50,7 @@ void json_double(struct json_out *j, const char *key, double v);
 void json_bool(struct json_out *j, const char *key, bool v);
 void json_id(struct json_out *j, const char *key, const struct id *id);
 void json_time(struct json_out *j, const char *key, struct timespec t);
+void json_list(struct json_out *j, const char *key, const struct str_list *l); /* of texts */
 /* 0, or ERR_LIMIT if something did not fit. */
 _warn_unused_ int json_out_finish(struct json_out *j, struct err *e);
 
@@ -86,6 +88,10 @@ char json_peek(struct json_in *j);      /* first byte of the next value, 0 at th
 const char *json_get_string(struct json_in *j, size_t *len);
 char *
 json_get_text(struct json_in *j); /* the same as a copy that the caller frees; NULL for null */
+/* The same into a field, whose former text is freed. */
+void json_replace_text(struct json_in *j, char **field);
+/* An array of texts instead of what the list held; null empties it. */
+void json_get_list(struct json_in *j, struct str_list *l);
 uint64_t json_get_u64(struct json_in *j); /* a negative, fractional or larger number is an error */
 int64_t json_get_i64(struct json_in *j);
 double json_get_double(struct json_in *j);

@@ -248,6 +248,22 @@ char *json_get_text(struct json_in *j)
     return j->why == NULL ? str_ndup(s, j->text.len) : NULL;
 }
 
+void json_replace_text(struct json_in *j, char **field)
+{
+    free(*field);
+    *field = json_get_text(j);
+}
+
+void json_get_list(struct json_in *j, struct str_list *l)
+{
+    str_list_release(l);
+    if (json_is_null(j))
+        return;
+    json_array(j);
+    while (json_next_item(j))
+        str_list_add(l, json_get_string(j, NULL));
+}
+
 /* A string that is decoded further: taken from the input itself unless it has escapes. */
 static bool read_plain(struct json_in *j, struct span *span)
 {

@@ -308,3 +308,12 @@ void json_time(struct json_out *j, const char *key, struct timespec t)
     json_key(j, key);
     json_put_time(j, t);
 }
+
+void json_list(struct json_out *j, const char *key, const struct str_list *l)
+{
+    json_key(j, key);
+    json_begin_array(j);
+    for (size_t i = 0; i < l->n; i++)
+        json_put_text(j, l->s[i]);
+    json_end_array(j);
+}

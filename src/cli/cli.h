@@ -126,7 +126,6 @@ struct json_line {
 void json_line_begin(struct json_line *l); /* an object is begun */
 /* Ends the object, writes the line to standard output and releases all. */
 _warn_unused_ int json_line_end(struct json_line *l, struct err *e);
-void json_list(struct json_out *j, const char *key, const struct str_list *l);
 /* Fields of a snapshot, into an object that was begun. */
 void json_snapshot(struct json_out *j, const struct snapshot *s);
 /* An error for whoever reads: a line on standard error, and with --json an object too. */

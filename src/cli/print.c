@@ -25,15 +25,6 @@ int json_line_end(struct json_line *l, struct err *e)
     return rc;
 }
 
-void json_list(struct json_out *j, const char *key, const struct str_list *l)
-{
-    json_key(j, key);
-    json_begin_array(j);
-    for (size_t i = 0; i < l->n; i++)
-        json_put_text(j, l->s[i]);
-    json_end_array(j);
-}
-
 void json_snapshot(struct json_out *j, const struct snapshot *s)
 {
     uint64_t bytes = 0;

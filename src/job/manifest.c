@@ -82,12 +82,6 @@ int manifest_write(struct job *j, const struct config_resource *r, const struct 
     return rc;
 }
 
-static void replace_text(char **field, struct json_in *in)
-{
-    free(*field);
-    *field = json_get_text(in);
-}
-
 char *manifest_parse_base(struct json_in *in)
 {
     char *base = NULL, *exact = NULL;
@@ -95,7 +89,7 @@ char *manifest_parse_base(struct json_in *in)
     for (const char *key; (key = json_next_key(in)) != NULL;) {
         _cleanup_(buf_release) struct buf bytes = BUF_INIT(BUF_TEXT);
         if (strcmp(key, "base") == 0) {
-            replace_text(&base, in);
+            json_replace_text(in, &base);
         } else if (strcmp(key, "base_bytes") == 0) {
             json_get_base64(in, &bytes);
             if (memchr(buf_str(&bytes), '\0', bytes.len) != NULL)
@@ -130,9 +124,9 @@ static int parse(const struct buf *text, const char *what, struct manifest *m, s
         if (strcmp(key, "manifest_version") == 0)
             version = json_get_u64(&in);
         else if (strcmp(key, "resource") == 0)
-            replace_text(&m->resource, &in);
+            json_replace_text(&in, &m->resource);
         else if (strcmp(key, "type") == 0)
-            replace_text(&m->type, &in);
+            json_replace_text(&in, &m->type);
         else if (strcmp(key, "content") == 0)
             m->content = json_get_id(&in);
         else if (strcmp(key, "time") == 0)

@@ -53,12 +53,6 @@ int lock_file_save(struct repo *r, enum lock_kind kind, struct id *out, struct e
     return rc != 0 ? rc : repo_save_file(r, "locks", json.data, json.len, out, e);
 }
 
-static void get_text(struct json_in *in, char **out)
-{
-    free(*out);
-    *out = json_get_text(in);
-}
-
 static int lock_parse(const struct buf *json, struct lock_file *l, struct err *e)
 {
     struct json_in in;
@@ -71,15 +65,15 @@ static int lock_parse(const struct buf *json, struct lock_file *l, struct err *e
         else if (strcmp(key, "exclusive") == 0)
             l->exclusive = json_get_bool(&in);
         else if (strcmp(key, "hostname") == 0)
-            get_text(&in, &l->host);
+            json_replace_text(&in, &l->host);
         else if (strcmp(key, "username") == 0)
-            get_text(&in, &l->user);
+            json_replace_text(&in, &l->user);
         else if (strcmp(key, "pid") == 0)
             l->pid = json_get_i64(&in);
         else if (strcmp(key, "boot") == 0)
-            get_text(&in, &l->boot);
+            json_replace_text(&in, &l->boot);
         else if (strcmp(key, "pid_space") == 0)
-            get_text(&in, &l->pid_space);
+            json_replace_text(&in, &l->pid_space);
         else if (strcmp(key, "started") == 0)
             l->started = json_get_u64(&in);
         else

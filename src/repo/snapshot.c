@@ -53,19 +53,10 @@ void snapshot_list_release(struct snapshot_list *l)
 
 /* ---- writing ---- */
 
-static void put_list(struct json_out *j, const char *key, const struct str_list *l)
-{
-    json_key(j, key);
-    json_begin_array(j);
-    for (size_t i = 0; i < l->n; i++)
-        json_put_text(j, l->s[i]);
-    json_end_array(j);
-}
-
 static void put_list_if(struct json_out *j, const char *key, const struct str_list *l)
 {
     if (l->n > 0)
-        put_list(j, key, l);
+        json_list(j, key, l);
 }
 
 static void put_text_if(struct json_out *j, const char *key, const char *s)
@@ -83,7 +74,7 @@ static int snapshot_build(const struct snapshot *s, struct buf *out, struct err 
     if (s->has_parent)
         json_id(&j, "parent", &s->parent);
     json_id(&j, "tree", &s->tree);
-    put_list(&j, "paths", &s->paths);
+    json_list(&j, "paths", &s->paths);
     put_text_if(&j, "hostname", s->hostname);
     put_text_if(&j, "username", s->username);
     if (s->uid != 0)
@@ -121,22 +112,6 @@ int snapshot_remove(struct repo *r, const struct id *id, struct err *e)
 
 /* ---- reading ---- */
 
-static void get_text(struct json_in *in, char **out)
-{
-    free(*out);
-    *out = json_get_text(in);
-}
-
-static void get_list(struct json_in *in, struct str_list *out)
-{
-    str_list_release(out);
-    if (json_is_null(in))
-        return;
-    json_array(in);
-    while (json_next_item(in))
-        str_list_add(out, json_get_string(in, NULL));
-}
-
 static bool get_optional_id(struct json_in *in, struct id *out)
 {
     if (json_is_null(in))
@@ -172,17 +147,17 @@ static int snapshot_parse(const struct buf *json, const char *what, struct snaps
         } else if (strcmp(key, "original") == 0) {
             s->has_original = get_optional_id(&in, &s->original);
         } else if (strcmp(key, "paths") == 0) {
-            get_list(&in, &s->paths);
+            json_get_list(&in, &s->paths);
         } else if (strcmp(key, "tags") == 0) {
-            get_list(&in, &s->tags);
+            json_get_list(&in, &s->tags);
         } else if (strcmp(key, "excludes") == 0) {
-            get_list(&in, &s->excludes);
+            json_get_list(&in, &s->excludes);
         } else if (strcmp(key, "hostname") == 0) {
-            get_text(&in, &s->hostname);
+            json_replace_text(&in, &s->hostname);
         } else if (strcmp(key, "username") == 0) {
-            get_text(&in, &s->username);
+            json_replace_text(&in, &s->username);
         } else if (strcmp(key, "program_version") == 0) {
-            get_text(&in, &s->program_version);
+            json_replace_text(&in, &s->program_version);
         } else if (strcmp(key, "uid") == 0) {
             s->uid = get_u32(&in);
         } else if (strcmp(key, "gid") == 0) {

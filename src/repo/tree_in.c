@@ -22,12 +22,6 @@ static mode_t mode_from_go(uint64_t mode)
     return out;
 }
 
-static void get_text(struct json_in *in, char **out)
-{
-    free(*out);
-    *out = json_get_text(in);
-}
-
 static uint32_t get_u32(struct json_in *in)
 {
     uint64_t v = json_get_u64(in);
@@ -72,7 +66,7 @@ static void get_xattr(struct json_in *in, struct node_xattr *x)
     json_object(in);
     while ((key = json_next_key(in)) != NULL) {
         if (strcmp(key, "name") == 0) {
-            get_text(in, &x->name);
+            json_replace_text(in, &x->name);
         } else if (strcmp(key, "value") == 0 && !json_is_null(in)) {
             _cleanup_(buf_release) struct buf value = BUF_INIT(BUF_TEXT);
             json_get_base64(in, &value);
@@ -129,11 +123,11 @@ static bool get_large_field(struct json_in *in, const char *key, struct node *n)
     else if (strcmp(key, "type") == 0)
         n->type = node_type_parse(json_get_string(in, NULL));
     else if (strcmp(key, "user") == 0)
-        get_text(in, &n->user);
+        json_replace_text(in, &n->user);
     else if (strcmp(key, "group") == 0)
-        get_text(in, &n->group);
+        json_replace_text(in, &n->group);
     else if (strcmp(key, "error") == 0)
-        get_text(in, &n->error);
+        json_replace_text(in, &n->error);
     else if (strcmp(key, "content") == 0)
         get_content(in, n);
     else if (strcmp(key, "subtree") == 0)
@@ -179,7 +173,7 @@ static void get_node(struct json_in *in, struct node *n)
             get_linktarget_raw(in, n);
             has_raw_target = true;
         } else if (strcmp(key, "linktarget") == 0 && !has_raw_target) {
-            get_text(in, &n->linktarget);
+            json_replace_text(in, &n->linktarget);
         } else if (strcmp(key, "generic_attributes") == 0) {
             free(n->extra);
             n->extra = json_get_raw(in);

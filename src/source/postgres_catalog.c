@@ -209,15 +209,6 @@ int catalog_facts(struct pg_catalog *c, struct pg *p, uint64_t split, struct err
 
 /* ---- the manifest ---- */
 
-static void put_list(struct json_out *j, const char *key, const struct str_list *l)
-{
-    json_key(j, key);
-    json_begin_array(j);
-    for (size_t i = 0; i < l->n; i++)
-        json_put_text(j, l->s[i]);
-    json_end_array(j);
-}
-
 static void describe_table(const struct pg_table *t, struct json_out *j)
 {
     const char kind[] = {t->kind, '\0'};
@@ -232,10 +223,10 @@ static void describe_table(const struct pg_table *t, struct json_out *j)
     if (t->split > 0) {
         json_u64(j, "split", t->split);
         json_u64(j, "parts", t->parts);
-        put_list(j, "columns", &t->columns);
+        json_list(j, "columns", &t->columns);
     }
     if (t->key.n > 0)
-        put_list(j, "key", &t->key);
+        json_list(j, "key", &t->key);
     json_end_object(j);
 }
 
@@ -267,10 +258,10 @@ void catalog_describe(const struct pg_catalog *c, struct json_out *j)
     }
     json_end_array(j);
     json_u64(j, "parts", parts);
-    put_list(j, "roles", &c->roles);
-    put_list(j, "tablespaces", &c->tablespaces);
-    put_list(j, "settings", &c->settings);
-    put_list(j, "collations", &c->collations);
+    json_list(j, "roles", &c->roles);
+    json_list(j, "tablespaces", &c->tablespaces);
+    json_list(j, "settings", &c->settings);
+    json_list(j, "collations", &c->collations);
     json_i64(j, "publications", c->publications);
     json_i64(j, "subscriptions", c->subscriptions);
     json_i64(j, "large_objects", c->large_objects);

@@ -45,22 +45,6 @@ void postgres_manifest_release(struct postgres_manifest *m)
     *m = (struct postgres_manifest){0};
 }
 
-static void get_text(struct json_in *in, char **out)
-{
-    free(*out);
-    *out = json_get_text(in);
-}
-
-static void get_list(struct json_in *in, struct str_list *out)
-{
-    str_list_release(out);
-    if (json_is_null(in))
-        return;
-    json_array(in);
-    while (json_next_item(in))
-        str_list_add(out, json_get_string(in, NULL));
-}
-
 static unsigned get_count(struct json_in *in)
 {
     uint64_t v = json_get_u64(in);
@@ -80,11 +64,11 @@ static void get_extensions(struct json_in *in, struct postgres_manifest *m)
         json_object(in);
         for (const char *key; (key = json_next_key(in)) != NULL;) {
             if (strcmp(key, "name") == 0)
-                get_text(in, &x->name);
+                json_replace_text(in, &x->name);
             else if (strcmp(key, "version") == 0)
-                get_text(in, &x->version);
+                json_replace_text(in, &x->version);
             else if (strcmp(key, "schema") == 0)
-                get_text(in, &x->schema);
+                json_replace_text(in, &x->schema);
             else
                 json_skip(in);
         }
@@ -98,9 +82,9 @@ static void get_table(struct json_in *in, struct postgres_table *t)
     json_object(in);
     for (const char *key; (key = json_next_key(in)) != NULL;) {
         if (strcmp(key, "schema") == 0) {
-            get_text(in, &t->schema);
+            json_replace_text(in, &t->schema);
         } else if (strcmp(key, "name") == 0) {
-            get_text(in, &t->name);
+            json_replace_text(in, &t->name);
         } else if (strcmp(key, "kind") == 0) {
             t->kind = json_get_string(in, NULL)[0];
         } else if (strcmp(key, "rows") == 0) {
@@ -113,9 +97,9 @@ static void get_table(struct json_in *in, struct postgres_table *t)
         } else if (strcmp(key, "parts") == 0) {
             t->parts = get_count(in);
         } else if (strcmp(key, "columns") == 0) {
-            get_list(in, &t->columns);
+            json_get_list(in, &t->columns);
         } else if (strcmp(key, "key") == 0) {
-            get_list(in, &t->key);
+            json_get_list(in, &t->key);
         } else {
             json_skip(in);
         }
@@ -157,7 +141,7 @@ static bool get_known_text(struct json_in *in, const char *key, struct postgres_
     };
     for (size_t i = 0; i < array_len(text); i++)
         if (strcmp(key, text[i].key) == 0) {
-            get_text(in, text[i].to);
+            json_replace_text(in, text[i].to);
             return true;
         }
     return false;
@@ -180,11 +164,11 @@ static void get_manifest(struct json_in *in, struct postgres_manifest *m)
         else if (strcmp(key, "subscriptions") == 0)
             m->subscriptions = json_get_u64(in);
         else if (strcmp(key, "roles") == 0)
-            get_list(in, &m->roles);
+            json_get_list(in, &m->roles);
         else if (strcmp(key, "tablespaces") == 0)
-            get_list(in, &m->tablespaces);
+            json_get_list(in, &m->tablespaces);
         else if (strcmp(key, "settings") == 0)
-            get_list(in, &m->settings);
+            json_get_list(in, &m->settings);
         else if (strcmp(key, "extensions") == 0)
             get_extensions(in, m);
         else if (strcmp(key, "tables") == 0)
